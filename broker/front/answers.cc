@@ -1,0 +1,89 @@
+#include "broker/front/answers.h"
+
+#include <grpc/slice.h>
+#include <grpcpp/support/slice.h>
+
+#include <memory>
+#include <vector>
+
+#include "inference.pb.h"
+
+namespace zerohop {
+namespace {
+
+void AppendVarint(uint64_t value, std::string* out) {
+  while (value >= 0x80) {
+    out->push_back(static_cast<char>(value | 0x80));
+    value >>= 7;
+  }
+  out->push_back(static_cast<char>(value));
+}
+
+// Fields 1 to 3; the rows that follow are field 4 (shm/row.h).
+std::string HeaderOf(const std::string& request_id, int32_t n_prompts, uint32_t dim) {
+  std::string header;
+  header.reserve(request_id.size() + 24);
+  header.push_back(0x0a);
+  AppendVarint(request_id.size(), &header);
+  header += request_id;
+  header.push_back(0x10);
+  AppendVarint(static_cast<uint64_t>(n_prompts), &header);
+  header.push_back(0x18);
+  AppendVarint(dim, &header);
+  return header;
+}
+
+grpc::Slice SliceOver(RowBlock rows) {
+  auto* owned = new RowBlock(std::move(rows));
+  const auto bytes = owned->bytes();
+  // gRPC reads the bytes and never writes them; its slice type knows no const.
+  auto* data = const_cast<std::byte*>(bytes.data());
+  return {grpc_slice_new_with_user_data(
+              data, bytes.size(), [](void* block) { delete static_cast<RowBlock*>(block); }, owned),
+          grpc::Slice::STEAL_REF};
+}
+
+}  // namespace
+
+grpc::Status ToGrpcStatus(const Answer& answer) {
+  switch (answer.outcome) {
+    case Outcome::kEmbedded:
+      return grpc::Status::OK;
+    case Outcome::kInvalid:
+      return {grpc::StatusCode::INVALID_ARGUMENT, answer.message};
+    case Outcome::kNoReplica:
+      return {grpc::StatusCode::UNAVAILABLE, answer.message};
+    case Outcome::kReplicaLost:
+      return {grpc::StatusCode::UNAVAILABLE, answer.message};
+    case Outcome::kOverloaded:
+      return {grpc::StatusCode::RESOURCE_EXHAUSTED, answer.message};
+    case Outcome::kWithdrawn:
+      return {grpc::StatusCode::CANCELLED, answer.message};
+    case Outcome::kLeaving:
+      return {grpc::StatusCode::UNAVAILABLE, answer.message};
+  }
+  return {grpc::StatusCode::INTERNAL, "unknown outcome"};
+}
+
+grpc::Status ToGrpcStatus(const absl::Status& status) {
+  // The two enumerations are the same by definition.
+  return {static_cast<grpc::StatusCode>(status.code()), std::string(status.message())};
+}
+
+grpc::ByteBuffer FrameEmbeddings(const std::string& request_id, int32_t n_prompts, Answer answer) {
+  std::vector<grpc::Slice> slices;
+  slices.reserve(answer.rows.size() + 1);
+  slices.emplace_back(HeaderOf(request_id, n_prompts, answer.dim));
+  for (RowBlock& rows : answer.rows) slices.push_back(SliceOver(std::move(rows)));
+  return {slices.data(), slices.size()};
+}
+
+grpc::ByteBuffer FrameError(const std::string& request_id, const std::string& error) {
+  arctic_inference::EncodeResponse response;
+  response.set_request_id(request_id);
+  response.set_error(error);
+  const grpc::Slice slice(response.SerializeAsString());
+  return {&slice, 1};
+}
+
+}  // namespace zerohop

@@ -1,0 +1,69 @@
+#include "broker/front/control_calls.h"
+
+namespace zerohop {
+namespace {
+
+std::string Describe(const ReplicaStatus& status, const RouterLoad::Lane& lane, const std::string& policy) {
+  std::string text = "policy=" + policy + " state=" + std::string(Name(status.state)) +
+                     " generation=" + std::to_string(status.generation) +
+                     " restarts=" + std::to_string(status.restarts) +
+                     " shards=" + std::to_string(lane.shards) + " tokens=" + std::to_string(lane.tokens);
+  if (!status.last_death.empty()) text += " last_death=\"" + status.last_death + "\"";
+  return text;
+}
+
+}  // namespace
+
+arctic_inference::AbortResponse Respond(const ControlContext& context,
+                                        const arctic_inference::AbortRequest& request) {
+  arctic_inference::AbortResponse response;
+  const size_t withdrawn = context.router.Abort(request.request_id());
+  response.set_success(withdrawn > 0);
+  response.set_message(
+      withdrawn > 0 ? "Aborted " + std::to_string(withdrawn) + " request(s) with id " + request.request_id()
+                    : "No request with id " + request.request_id() + " is waiting or running");
+  return response;
+}
+
+arctic_inference::ReplicaInfoResponse Respond(const ControlContext& context,
+                                              const arctic_inference::ReplicaInfoRequest& /*request*/) {
+  arctic_inference::ReplicaInfoResponse response;
+  const std::vector<ReplicaStatus> replicas = context.supervisor.Snapshot();
+  const RouterLoad load = context.router.Load();
+  int healthy = 0;
+  for (size_t i = 0; i < replicas.size(); ++i) {
+    const ReplicaStatus& status = replicas[i];
+    auto* info = response.add_replica_infos();
+    const bool ready = status.state == ReplicaState::kServing;
+    healthy += ready;
+    info->set_model_name(context.served_model);
+    info->set_task(status.info.task);
+    info->set_dtype(status.info.dtype);
+    info->set_ready(ready);
+    info->set_parallel_config("replica=" + std::to_string(i) + " pid=" + std::to_string(status.pid) +
+                              " engine=\"" + status.info.engine + "\"");
+    info->set_decoding_config("dim=" + std::to_string(status.info.dim) +
+                              " max_tokens=" + std::to_string(status.info.max_tokens));
+    info->set_scheduler_config(Describe(status, load.lanes[i], context.policy));
+  }
+  response.set_n_replicas(static_cast<int>(replicas.size()));
+  response.set_n_healthy_replicas(healthy);
+  response.set_message(std::to_string(healthy) + " of " + std::to_string(replicas.size()) +
+                       " replicas serve; " + std::to_string(load.requests) + " requests accepted, " +
+                       std::to_string(load.waiting_shards) + " shards waiting");
+  return response;
+}
+
+arctic_inference::HealthCheckResponse Respond(const ControlContext& context,
+                                              const arctic_inference::HealthCheckRequest& /*request*/) {
+  arctic_inference::HealthCheckResponse response;
+  const std::vector<ReplicaStatus> replicas = context.supervisor.Snapshot();
+  const uint32_t serving = context.supervisor.CountServing();
+  response.set_healthy(serving > 0);
+  response.set_message(serving > 0 ? std::to_string(serving) + " of " + std::to_string(replicas.size()) +
+                                         " replicas serve"
+                                   : "No healthy replicas");
+  return response;
+}
+
+}  // namespace zerohop

@@ -1,0 +1,137 @@
+#include "broker/front/encode_call.h"
+
+#include "broker/front/answers.h"
+#include "broker/front/request_id.h"
+#include "broker/front/wire_scan.h"
+
+namespace zerohop {
+namespace {
+
+using SteadyClock = std::chrono::steady_clock;
+
+// gRPC tells deadlines by the system clock; work is timed by the steady one.
+SteadyClock::time_point ToSteady(std::chrono::system_clock::time_point deadline) {
+  const auto left = deadline - std::chrono::system_clock::now();
+  // Clients without a deadline have one in the far future, which would overflow.
+  if (left > std::chrono::hours(24)) return SteadyClock::time_point::max();
+  return SteadyClock::now() + std::chrono::duration_cast<SteadyClock::duration>(left);
+}
+
+}  // namespace
+
+void EncodeCall::Listen(const EncodeContext& context, grpc::ServerCompletionQueue* queue) {
+  new EncodeCall(context, queue);
+}
+
+EncodeCall::EncodeCall(const EncodeContext& context, grpc::ServerCompletionQueue* queue)
+    : context_(context), queue_(queue), writer_(&server_context_) {
+  server_context_.AsyncNotifyWhenDone(&on_done_);
+  context.service.RequestEncode(&server_context_, &request_, &writer_, queue, queue, &on_request_);
+}
+
+void EncodeCall::OnRequest(bool ok) {
+  if (!ok) {  // the server is shutting down; Done will not come
+    delete this;
+    return;
+  }
+  context_.live_calls.Enter();
+  Listen(context_, queue_);
+  ticket_ = std::make_shared<Ticket>();
+  Serve();
+}
+
+void EncodeCall::Serve() {
+  if (!ReadPieces()) {
+    return writer_.FinishWithError({grpc::StatusCode::INTERNAL, "The request's bytes could not be read"},
+                                   &on_finished_);
+  }
+  ScannedRequest scanned;
+  const absl::Status status = ScanEncodeRequest(ticket_->body, context_.router.limits().prompts, &scanned);
+  if (!status.ok()) return writer_.FinishWithError(ToGrpcStatus(status), &on_finished_);
+  ticket_->request_id = scanned.request_id.empty() ? NewRequestId() : std::move(scanned.request_id);
+  ticket_->priority = scanned.priority;
+  ticket_->body.kind = scanned.kind;
+  ticket_->body.prompts = std::move(scanned.prompts);
+  n_prompts_ = scanned.n_prompts;
+
+  const EngineInfo* model = context_.router.model();
+  if (model == nullptr) {
+    return writer_.FinishWithError(
+        {grpc::StatusCode::UNAVAILABLE, "No healthy replicas: none has started yet"}, &on_finished_);
+  }
+  if (scanned.model_name != context_.served_model) {
+    return FinishWithError("Expected model name " + context_.served_model + ", got " + scanned.model_name);
+  }
+  if (n_prompts_ <= 0 || static_cast<size_t>(n_prompts_) != ticket_->body.prompts.size()) {
+    return FinishWithError("Expected " + std::to_string(n_prompts_) + " prompts, got " +
+                           std::to_string(ticket_->body.prompts.size()));
+  }
+  const absl::Status prompts = CheckPrompts(*model);
+  if (!prompts.ok()) return writer_.FinishWithError(ToGrpcStatus(prompts), &on_finished_);
+  Submit();
+}
+
+bool EncodeCall::ReadPieces() {
+  if (!request_.Dump(&slices_).ok()) return false;
+  for (const grpc::Slice& slice : slices_) {
+    ticket_->body.AddPiece({reinterpret_cast<const std::byte*>(slice.begin()), slice.size()});
+  }
+  return true;
+}
+
+absl::Status EncodeCall::CheckPrompts(const EngineInfo& model) {
+  RequestBody& body = ticket_->body;
+  return body.kind == PromptKind::kTokenIds ? CheckTokenIds(body, model.vocabulary, model.max_tokens)
+                                            : CheckTexts(&body, context_.router.max_prompt_bytes());
+}
+
+void EncodeCall::Submit() {
+  ticket_->client_deadline = ToSteady(server_context_.deadline());
+  ticket_->sink = this;
+  // Kept apart: once submitted, this call may end, and be gone, at any time.
+  const std::shared_ptr<Ticket> ticket = ticket_;
+  Ref();
+  context_.router.Submit(ticket);
+  // EDGE(submitted) acq_rel: Done sees the ticket, or we see that it is done.
+  if (progress_.exchange(Progress::kSubmitted, std::memory_order_acq_rel) == Progress::kDone) {
+    context_.router.Cancel(*ticket);
+  }
+  Unref();
+}
+
+void EncodeCall::OnAnswer(Answer answer) {
+  if (answer.outcome != Outcome::kEmbedded)
+    return writer_.FinishWithError(ToGrpcStatus(answer), &on_finished_);
+  writer_.Finish(FrameEmbeddings(ticket_->request_id, n_prompts_, std::move(answer)), grpc::Status::OK,
+                 &on_finished_);
+}
+
+void EncodeCall::FinishWithError(const std::string& error) {
+  writer_.Finish(FrameError(ticket_->request_id, error), grpc::Status::OK, &on_finished_);
+}
+
+void EncodeCall::OnFinished(bool /*ok*/) {
+  Unref();
+}
+
+void EncodeCall::OnDone(bool /*ok*/) {
+  // EDGE(submitted) acq_rel: see Submit.
+  const bool submitted =
+      progress_.exchange(Progress::kDone, std::memory_order_acq_rel) == Progress::kSubmitted;
+  if (submitted && server_context_.IsCancelled()) context_.router.Cancel(*ticket_);
+  Unref();
+}
+
+void EncodeCall::Ref() {
+  references_.fetch_add(1, std::memory_order_relaxed);  // EDGE(call) relaxed: we hold one already
+}
+
+void EncodeCall::Unref() {
+  // EDGE(call) acq_rel: the last one sees all that the others did.
+  if (references_.fetch_sub(1, std::memory_order_acq_rel) > 1) return;
+  LiveCalls& live_calls = context_.live_calls;
+  delete this;
+  live_calls.Leave();
+}
+
+}  // namespace zerohop

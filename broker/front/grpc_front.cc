@@ -1,0 +1,100 @@
+#include "broker/front/grpc_front.h"
+
+#include <grpcpp/ext/proto_server_reflection_plugin.h>
+#include <grpcpp/health_check_service_interface.h>
+#include <grpcpp/security/server_credentials.h>
+#include <grpcpp/server_builder.h>
+
+#include "broker/front/control_call.h"
+
+namespace zerohop {
+namespace {
+
+using namespace arctic_inference;  // the contract's messages
+
+// Calls that wait for a request on each queue, so that a burst finds them ready.
+constexpr int kWaitingCalls = 64;
+
+void RunQueue(grpc::ServerCompletionQueue* queue) {
+  void* tag;
+  bool ok;
+  while (queue->Next(&tag, &ok)) static_cast<CompletionEvent*>(tag)->Proceed(ok);
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<GrpcFront>> GrpcFront::Create(const GrpcFrontOptions& options, Router& router,
+                                                             const Supervisor& supervisor) {
+  std::unique_ptr<GrpcFront> front(new GrpcFront(options, router, supervisor));
+  if (absl::Status bound = front->Bind(options); !bound.ok()) return bound;
+  return front;
+}
+
+GrpcFront::GrpcFront(const GrpcFrontOptions& options, Router& router, const Supervisor& supervisor)
+    : encode_context_{router, service_, live_calls_, options.served_model},
+      control_context_{router, supervisor, options.served_model, options.policy} {}
+
+GrpcFront::~GrpcFront() {
+  Drain(std::chrono::nanoseconds(0));
+}
+
+absl::Status GrpcFront::Bind(const GrpcFrontOptions& options) {
+  grpc::EnableDefaultHealthCheckService(true);
+  grpc::reflection::InitProtoReflectionServerBuilderPlugin();
+  grpc::ServerBuilder builder;
+  builder.SetMaxReceiveMessageSize(options.max_message_bytes);
+  builder.SetMaxSendMessageSize(options.max_message_bytes);
+  // Else a second server on the same port would start, and take half of the calls.
+  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+  // Health and reflection are synchronous services; they need one thread, not one per core.
+  builder.SetSyncServerOption(grpc::ServerBuilder::SyncServerOption::NUM_CQS, 1);
+  builder.SetSyncServerOption(grpc::ServerBuilder::SyncServerOption::MAX_POLLERS, 1);
+  const std::string address = options.host + ":" + std::to_string(options.port);
+  builder.AddListeningPort(address, grpc::InsecureServerCredentials(), &port_);
+  builder.RegisterService(&service_);
+  for (int i = 0; i < options.threads; ++i) queues_.push_back(builder.AddCompletionQueue());
+  server_ = builder.BuildAndStart();
+  if (!server_ || port_ == 0) {
+    return absl::UnavailableError("cannot listen on " + address +
+                                  ": the port is in use, or the address is not one of this host");
+  }
+  SetHealthy(false);
+  return absl::OkStatus();
+}
+
+void GrpcFront::Serve() {
+  for (const auto& queue : queues_) {
+    ListenOn(queue.get());
+    threads_.emplace_back(RunQueue, queue.get());
+  }
+}
+
+void GrpcFront::ListenOn(grpc::ServerCompletionQueue* queue) {
+  for (int i = 0; i < kWaitingCalls; ++i) EncodeCall::Listen(encode_context_, queue);
+  ControlCall<AbortRequest, AbortResponse>::Listen(control_context_, service_, &AsyncService::RequestAbort,
+                                                   live_calls_, queue);
+  ControlCall<ReplicaInfoRequest, ReplicaInfoResponse>::Listen(
+      control_context_, service_, &AsyncService::RequestGetReplicaInfo, live_calls_, queue);
+  ControlCall<HealthCheckRequest, HealthCheckResponse>::Listen(
+      control_context_, service_, &AsyncService::RequestHealthCheck, live_calls_, queue);
+}
+
+void GrpcFront::SetHealthy(bool healthy) {
+  auto* health = server_->GetHealthCheckService();
+  health->SetServingStatus(healthy);
+  health->SetServingStatus(Contract::service_full_name(), healthy);
+}
+
+void GrpcFront::Drain(std::chrono::nanoseconds at_most) {
+  if (!server_ || std::exchange(drained_, true)) return;
+  if (threads_.empty()) Serve();  // queues must be emptied by someone
+  const auto deadline =
+      std::chrono::system_clock::now() + std::chrono::duration_cast<std::chrono::milliseconds>(at_most);
+  server_->Shutdown(deadline);
+  live_calls_.WaitForNone();
+  for (const auto& queue : queues_) queue->Shutdown();
+  for (std::thread& thread : threads_) thread.join();
+  // The server object stays: a replica's end may still set the health of what no longer answers.
+}
+
+}  // namespace zerohop

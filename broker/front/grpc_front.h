@@ -1,0 +1,62 @@
+#pragma once
+
+// GrpcFront: the listener. Owns the gRPC server, its completion queues and
+// their threads; every request becomes a call object that owns itself.
+// Create binds the port, so that a port in use is known before any replica is
+// started; Serve begins to answer.
+
+#include <grpcpp/server.h>
+
+#include <chrono>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "broker/front/control_calls.h"
+#include "broker/front/encode_call.h"
+#include "broker/front/live_calls.h"
+#include "broker/front/service.h"
+
+namespace zerohop {
+
+struct GrpcFrontOptions {
+  std::string host = "0.0.0.0";
+  int port = 50050;                   // 0: any free one
+  int threads = 1;                    // completion queues, one thread each
+  int max_message_bytes = 200 << 20;  // each way; what existing clients rely on
+  std::string served_model;
+  std::string policy;  // shown by GetReplicaInfo
+};
+
+class GrpcFront {
+ public:
+  static absl::StatusOr<std::unique_ptr<GrpcFront>> Create(const GrpcFrontOptions& options, Router& router,
+                                                           const Supervisor& supervisor);
+  ~GrpcFront();
+
+  void Serve();
+  int port() const { return port_; }
+  // What grpc.health.v1 answers.
+  void SetHealthy(bool healthy);
+  // Takes no new requests; those that were taken are answered, or cancelled after `at_most`.
+  void Drain(std::chrono::nanoseconds at_most);
+
+ private:
+  GrpcFront(const GrpcFrontOptions& options, Router& router, const Supervisor& supervisor);
+  absl::Status Bind(const GrpcFrontOptions& options);
+  void ListenOn(grpc::ServerCompletionQueue* queue);
+
+  AsyncService service_;
+  LiveCalls live_calls_;
+  EncodeContext encode_context_;
+  ControlContext control_context_;
+  int port_ = 0;
+  std::vector<std::unique_ptr<grpc::ServerCompletionQueue>> queues_;
+  std::unique_ptr<grpc::Server> server_;
+  std::vector<std::thread> threads_;
+  bool drained_ = false;
+};
+
+}  // namespace zerohop

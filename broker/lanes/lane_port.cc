@@ -1,0 +1,192 @@
+#include "broker/lanes/lane_port.h"
+
+#include <algorithm>
+#include <random>
+
+#include "shm/prompt_block.h"
+#include "shm/row.h"
+
+namespace zerohop {
+namespace {
+
+// Rows are copied out of the arena, and their region freed at once, while less than this part of it is free:
+// answers to slow clients must not starve the lane.
+constexpr uint64_t kScarceFraction = 4;
+
+uint64_t RandomBits() {
+  std::random_device device;
+  return (uint64_t{device()} << 32) | device();
+}
+
+// A step of SplitMix64: every cookie of a lane differs from all others, and says nothing of the next.
+uint64_t Mix(uint64_t z) {
+  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
+  z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
+  return z ^ (z >> 31);
+}
+
+}  // namespace
+
+LanePort::LanePort(std::shared_ptr<BrokerLane> lane, BellRinger broker_bell, const EngineInfo& info,
+                   uint64_t credit_tokens)
+    : memory_(std::make_shared<LaneMemory>(std::move(lane), broker_bell)),
+      requests_(memory_->lane().geometry().request_arena_bytes),
+      responses_(memory_->lane().geometry().response_arena_bytes),
+      slots_(memory_->lane().geometry().ring_cells),
+      dim_(info.dim),
+      credit_tokens_(credit_tokens),
+      next_cookie_(RandomBits()) {
+  for (uint32_t i = static_cast<uint32_t>(slots_.size()); i-- > 0;) free_slots_.push_back(i);
+}
+
+PostResult LanePort::Post(const ShardRef& shard) {
+  CollectReleased();
+  const uint64_t request_bytes = PromptTableBytes(shard->count) + shard->request_bytes;
+  const uint64_t response_bytes = shard->count * RowBytes(dim_);
+  const auto request = requests_.Allocate(request_bytes);
+  if (!request) return PostResult::kNoRoom;
+  const auto response = AllocateResponse(response_bytes);
+  if (!response) {
+    requests_.Free(*request);
+    return PostResult::kNoRoom;
+  }
+  // The one copy in.
+  PromptBlockWriter block(memory_->lane().request(*request), shard->count);
+  for (uint32_t i = shard->first; i < shard->first + shard->count; ++i) {
+    const PromptPlace& prompt = shard->body->prompts[i];
+    shard->body->CopyOut(prompt.offset, prompt.length, block.Append(prompt.length));
+  }
+  const uint32_t slot = free_slots_.back();
+  InFlight& entry = slots_[slot];
+  Submission& submission = entry.submission;
+  submission = {};
+  submission.cookie = Mix(next_cookie_ += 0x9e3779b97f4a7c15);
+  submission.deadline_monotonic_ns = shard->deadline_monotonic_ns;
+  submission.request_offset = *request;
+  submission.request_length = static_cast<uint32_t>(request_bytes);
+  submission.response_offset = *response;
+  submission.response_length = static_cast<uint32_t>(response_bytes);
+  submission.slot = slot;
+  submission.rows = shard->count;
+  submission.dim = dim_;
+  submission.kind = static_cast<uint32_t>(shard->body->kind);
+  submission.priority = shard->priority;
+  entry.position = memory_->lane().Published();
+  // Never full: there are as many slots as cells. Anything else is a position that the replica invented.
+  if (memory_->lane().Submit(submission) != RingResult::kDone) {
+    garbage_ = "garbage: the submission ring's head is impossible";
+    requests_.Free(*request);
+    responses_.Free(*response);
+    return PostResult::kCorrupt;
+  }
+  free_slots_.pop_back();
+  entry.shard = shard;
+  ++shard->attempts;
+  tokens_ += shard->tokens;
+  return PostResult::kPosted;
+}
+
+std::optional<uint64_t> LanePort::AllocateResponse(uint64_t bytes) {
+  auto region = responses_.Allocate(bytes);
+  if (region) return region;
+  // Looked for once more after the flag is up: a release in between rings the bell or is found here.
+  memory_->SetStarved(true);
+  CollectReleased();
+  region = responses_.Allocate(bytes);
+  if (region) memory_->SetStarved(false);
+  return region;
+}
+
+void LanePort::CollectReleased() {
+  uint64_t offset;
+  while (memory_->TakeReleased(&offset)) responses_.Free(offset);
+}
+
+bool LanePort::Reap(std::vector<Finished>* finished) {
+  Completion completion;
+  while (garbage_.empty()) {
+    const RingResult taken = memory_->lane().TakeCompletion(&completion);
+    if (taken == RingResult::kEmpty) break;
+    if (taken != RingResult::kDone) {
+      garbage_ = "garbage: the completion ring's tail is impossible";
+    } else if (!FinishOne(completion, finished)) {
+      break;
+    }
+  }
+  return garbage_.empty();
+}
+
+bool LanePort::FinishOne(const Completion& completion, std::vector<Finished>* finished) {
+  const bool known = completion.slot < slots_.size() && slots_[completion.slot].shard;
+  const Submission* expected = known ? &slots_[completion.slot].submission : nullptr;
+  CompletionVerdict verdict = Check(completion, expected);
+  const auto status = static_cast<CompletionStatus>(completion.status);
+  if (verdict == CompletionVerdict::kGood && status == CompletionStatus::kOk && !RowsAreFramed(*expected)) {
+    verdict = CompletionVerdict::kBadRowHeader;
+  }
+  if (verdict != CompletionVerdict::kGood) {
+    garbage_ = "garbage: a completion " + std::string(Describe(verdict));
+    return false;
+  }
+  const InFlight entry = EmptySlot(completion.slot);
+  Finished& done = finished->emplace_back();
+  done.shard = entry.shard;
+  done.status = status;
+  done.failed_prompt = completion.failed_prompt;
+  if (status == CompletionStatus::kOk) {
+    done.rows = TakeRows(entry.submission);
+  } else {
+    const std::byte* detail = memory_->lane().response(entry.submission.response_offset);
+    done.detail.assign(reinterpret_cast<const char*>(detail), completion.detail_length);
+    responses_.Free(entry.submission.response_offset);
+  }
+  return true;
+}
+
+bool LanePort::RowsAreFramed(const Submission& submission) const {
+  const std::byte* row = memory_->lane().response(submission.response_offset);
+  for (uint32_t i = 0; i < submission.rows; ++i, row += RowBytes(dim_)) {
+    if (!HasRowHeader(row, dim_)) return false;
+  }
+  return true;
+}
+
+RowBlock LanePort::TakeRows(const Submission& submission) {
+  CollectReleased();
+  if (responses_.free_bytes() >= responses_.capacity() / kScarceFraction) {
+    return RowBlock(memory_, submission.response_offset, submission.response_length);
+  }
+  auto heap = std::make_unique_for_overwrite<std::byte[]>(submission.response_length);
+  std::memcpy(heap.get(), memory_->lane().response(submission.response_offset), submission.response_length);
+  responses_.Free(submission.response_offset);
+  return RowBlock(std::move(heap), submission.response_length);
+}
+
+LanePort::InFlight LanePort::EmptySlot(uint32_t slot) {
+  InFlight entry = std::exchange(slots_[slot], InFlight());
+  requests_.Free(entry.submission.request_offset);
+  tokens_ -= entry.shard->tokens;
+  free_slots_.push_back(slot);
+  return entry;
+}
+
+void LanePort::Abandon(std::vector<Finished>* finished, std::vector<Orphan>* orphans) {
+  (void)Reap(finished);  // what was committed counts, up to the first garbage
+  const uint64_t taken = memory_->lane().TakenByReplica();
+  std::vector<const InFlight*> rest;
+  for (const InFlight& entry : slots_) {
+    if (entry.shard) rest.push_back(&entry);
+  }
+  std::sort(rest.begin(), rest.end(), [](auto* a, auto* b) { return a->position < b->position; });
+  for (const InFlight* entry : rest) orphans->push_back({entry->shard, entry->position < taken});
+}
+
+void LanePort::Withdraw(const Ticket& ticket) {
+  for (uint32_t slot = 0; slot < slots_.size(); ++slot) {
+    const InFlight& entry = slots_[slot];
+    if (entry.shard && entry.shard->ticket == &ticket)
+      memory_->lane().Withdraw(slot, entry.submission.cookie);
+  }
+}
+
+}  // namespace zerohop

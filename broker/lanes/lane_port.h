@@ -1,0 +1,99 @@
+#pragma once
+
+// LanePort: the broker's books for one lane: what is allocated, what is in
+// flight, how much the replica may hold. Post puts a shard on the lane, Reap
+// takes finished ones off.
+// Guarded by the dispatch lock. Lives from OnServing to OnGone; the memory may
+// outlive it (lane_memory.h). It does not decide where work goes; Router does.
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "broker/lanes/completion_check.h"
+#include "broker/lanes/lane_memory.h"
+#include "broker/lanes/region_allocator.h"
+#include "broker/lanes/row_block.h"
+#include "broker/lanes/shard.h"
+
+namespace zerohop {
+
+// How one shard came back.
+struct Finished {
+  ShardRef shard;
+  CompletionStatus status = CompletionStatus::kOk;
+  RowBlock rows;               // kOk
+  std::string detail;          // kRejected, kFailed
+  uint32_t failed_prompt = 0;  // index within the shard
+};
+
+// A shard whose replica died. `taken`: the replica had begun with it, so it may be the cause.
+struct Orphan {
+  ShardRef shard;
+  bool taken = false;
+};
+
+// A suspect runs alone: a lane is emptied for it, then holds nothing else until it has come back.
+enum class Seclusion { kNone, kEmptying, kSuspectInFlight };
+
+enum class [[nodiscard]] PostResult{kPosted, kNoRoom, kCorrupt};
+
+class LanePort {
+ public:
+  // `credit_tokens`: estimated tokens that the replica may hold; always one shard, however large.
+  LanePort(std::shared_ptr<BrokerLane> lane, BellRinger broker_bell, const EngineInfo& info,
+           uint64_t credit_tokens);
+
+  // Whether ordinary work may be posted now.
+  bool HasCredit() const {
+    return tokens_ < credit_tokens_ && !free_slots_.empty() && seclusion == Seclusion::kNone &&
+           garbage_.empty();
+  }
+  PostResult Post(const ShardRef& shard);
+  void RingReplica() const { memory_->lane().RingReplica(); }
+
+  // Takes all that is finished. False when the replica broke the rules, told in
+  // garbage(); then nothing more is read from it.
+  bool Reap(std::vector<Finished>* finished);
+  bool HasCompletion() const { return garbage_.empty() && memory_->lane().HasCompletion(); }
+  const std::string& garbage() const { return garbage_; }
+
+  // After the exit was seen: what was committed first, then the rest, oldest first.
+  void Abandon(std::vector<Finished>* finished, std::vector<Orphan>* orphans);
+
+  // Asks the replica not to begin shards of this ticket.
+  void Withdraw(const Ticket& ticket);
+
+  uint64_t tokens_in_flight() const { return tokens_; }
+  uint32_t shards_in_flight() const { return static_cast<uint32_t>(slots_.size() - free_slots_.size()); }
+  const LaneIdentity& identity() const { return memory_->lane().identity(); }
+  Seclusion seclusion = Seclusion::kNone;  // the router's
+
+ private:
+  struct InFlight {
+    ShardRef shard;  // empty: the slot is free
+    Submission submission{};
+    uint64_t position = 0;  // in the submission ring
+  };
+
+  void CollectReleased();
+  std::optional<uint64_t> AllocateResponse(uint64_t bytes);
+  bool FinishOne(const Completion& completion, std::vector<Finished>* finished);
+  bool RowsAreFramed(const Submission& submission) const;
+  RowBlock TakeRows(const Submission& submission);
+  InFlight EmptySlot(uint32_t slot);
+
+  std::shared_ptr<LaneMemory> memory_;
+  RegionAllocator requests_;
+  RegionAllocator responses_;
+  std::vector<InFlight> slots_;
+  std::vector<uint32_t> free_slots_;
+  const uint32_t dim_;
+  const uint64_t credit_tokens_;
+  uint64_t tokens_ = 0;  // estimated, in flight
+  uint64_t next_cookie_;
+  std::string garbage_;
+};
+
+}  // namespace zerohop

@@ -1,0 +1,92 @@
+// zerohop: an embedding server for one host.
+//   zerohop serve   the server: this file shows how it is put together
+//   zerohop embed   texts in, vectors out, from a shell
+//   zerohop info    what a running server says of its replicas
+
+#include <spdlog/spdlog.h>
+
+#include <cstdio>
+#include <string>
+#include <string_view>
+
+#include "broker/client/client_commands.h"
+#include "broker/front/grpc_front.h"
+#include "broker/lanes/lane_thread.h"
+#include "broker/options/serve_options.h"
+#include "broker/replicas/memory_budget.h"
+#include "broker/replicas/supervisor.h"
+#include "broker/router/router.h"
+#include "broker/shutdown_signal.h"
+
+namespace zerohop {
+namespace {
+
+// A start that failed: one sentence, and a non-zero exit.
+int Refuse(const absl::Status& why) {
+  std::fprintf(stderr, "zerohop serve: %s\n", std::string(why.message()).c_str());
+  return 1;
+}
+
+absl::Status CheckRoom(const SupervisorOptions& options) {
+  const LaneOffsets at = OffsetsOf(options.geometry);
+  return CheckMemory(options.replicas, at.broker_bytes + at.replica_bytes, AvailableMemoryBytes());
+}
+
+// Declaration order is lifetime: what comes later stops first.
+int Serve(int argc, char** argv) {
+  const ServeOptions options = ParseServeOrExit(argc, argv);
+  spdlog::set_level(spdlog::level::from_str(options.log_level));
+  ShutdownSignal shutdown;
+  if (absl::Status room = CheckRoom(options.supervisor); !room.ok()) return Refuse(room);
+  auto bell = BrokerBell::Create();
+  if (!bell.ok()) return Refuse(bell.status());
+
+  Router router(options.router, bell->ringer());
+  auto supervisor = Supervisor::Create(options.supervisor, *bell, router);
+  if (!supervisor.ok()) return Refuse(supervisor.status());
+  auto front = GrpcFront::Create(options.front, router, **supervisor);
+  if (!front.ok()) return Refuse(front.status());
+
+  LaneThread lane_thread(router, *bell, options.lane_spin);
+  router.SetKiller([&](auto... who) { (*supervisor)->RequestKill(std::move(who)...); });
+  (*supervisor)
+      ->Start({.failed_start = [&](const std::string& reason) { shutdown.Ask(reason); },
+               .serving_changed = [&](uint32_t serving) { (*front)->SetHealthy(serving > 0); }});
+  (*front)->Serve();
+  spdlog::info("listening on {}:{}, model {}", options.front.host, (*front)->port(),
+               options.front.served_model);
+
+  const std::string failure = shutdown.Wait();
+  spdlog::info("draining");
+  router.BeginLeaving();
+  (*front)->Drain(failure.empty() ? options.drain_timeout : std::chrono::nanoseconds(0));
+  (*supervisor)->Drain(options.drain_timeout);
+  if (!failure.empty()) return Refuse(absl::InternalError(failure));
+  spdlog::info("stopped");
+  return 0;
+}
+
+constexpr char kUsage[] =
+    "zerohop: an embedding server for one host\n\n"
+    "Usage: zerohop COMMAND [flags]\n\n"
+    "  serve   start the server\n"
+    "  embed   embed texts given as arguments or on stdin, one a line\n"
+    "  info    show what a running server says of itself\n\n"
+    "`zerohop COMMAND --help` explains the flags of one command.\n";
+
+int Main(int argc, char** argv) {
+  const std::string_view command = argc > 1 ? argv[1] : "";
+  if (command == "serve") return Serve(argc - 1, argv + 1);
+  if (command == "embed") return Embed(argc - 1, argv + 1);
+  if (command == "info") return Info(argc - 1, argv + 1);
+  const bool help = command == "--help" || command == "-h" || command == "help";
+  std::fputs(kUsage, help ? stdout : stderr);
+  return help ? 0 : 2;
+}
+
+}  // namespace
+}  // namespace zerohop
+
+int main(int argc, char** argv) {
+  return zerohop::Main(argc, argv);
+}

@@ -1,0 +1,213 @@
+#include "broker/options/serve_options.h"
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <filesystem>
+
+#include "broker/options/model_folder.h"
+
+namespace zerohop {
+namespace {
+
+using std::chrono::nanoseconds;
+
+constexpr std::chrono::microseconds kSpinLimit(50);
+constexpr int kSilentIntervals = 5;  // health intervals without a beat before a replica is suspect
+
+// The flags as they are written; durations in seconds, sizes in MiB.
+struct Flags {
+  std::string host = "0.0.0.0";
+  int port = 50050;
+  int num_replicas = 4;
+  std::string load_balancing = "shared_queue";
+  double health_interval = 1;
+  double forward_timeout = 120;
+  double startup_timeout = 120;
+  double step_timeout = 60;
+  double drain_timeout = 30;
+  int workers = 16;
+  std::string engine = "openvino";
+  std::string model;
+  std::string served_model_name;
+  std::string dtype = "auto";
+  int threads = 1;
+  uint64_t max_queue = 4096;
+  uint64_t max_queue_prompts = 1 << 20;
+  uint64_t max_queue_mib = 2048;
+  uint64_t request_arena_mib = 32;
+  uint64_t response_arena_mib = 64;
+  std::string log_level = "info";
+  std::string replica_program;
+  std::vector<std::string> engine_flags;
+};
+
+void DescribeServing(CLI::App& app, Flags& f) {
+  app.add_option("--host", f.host, "Address to listen on")->group("Serving");
+  app.add_option("--port", f.port, "Port to listen on; 0 takes a free one")
+      ->check(CLI::Range(0, 65535))
+      ->group("Serving");
+  app.add_option("--workers", f.workers,
+                 "Most threads that receive requests; no more than half the CPUs are used")
+      ->check(CLI::Range(1, 256))
+      ->group("Serving");
+  app.add_option("--served-model-name", f.served_model_name,
+                 "What requests must call the model; by default as --model gives it")
+      ->group("Serving");
+  app.add_option("--forward-timeout", f.forward_timeout,
+                 "Seconds from a request's arrival to its answer, retries included")
+      ->check(CLI::PositiveNumber)
+      ->group("Serving");
+  app.add_option("--drain-timeout", f.drain_timeout, "Seconds that accepted requests get after SIGTERM")
+      ->check(CLI::NonNegativeNumber)
+      ->group("Serving");
+  app.add_option("--max-queue", f.max_queue, "Most requests accepted and not answered; more are refused")
+      ->group("Serving");
+  app.add_option("--max-queue-prompts", f.max_queue_prompts, "Most prompts in them")->group("Serving");
+  app.add_option("--max-queue-mib", f.max_queue_mib, "Most MiB of their texts and answers")->group("Serving");
+  app.add_option("--log-level", f.log_level, "What is logged")
+      ->check(CLI::IsMember({"debug", "info", "warning", "error"}))
+      ->group("Serving");
+}
+
+void DescribeReplicas(CLI::App& app, Flags& f) {
+  app.add_option("--num-replicas", f.num_replicas, "Engine processes; one per core is best on a CPU")
+      ->check(CLI::Range(1, 256))
+      ->group("Replicas");
+  app.add_option("--load-balancing", f.load_balancing, "Which replica gets the next work")
+      ->check(CLI::IsMember({"shared_queue", "round_robin", "least_loaded", "random", "power_of_two"}))
+      ->group("Replicas");
+  app.add_option("--health-interval", f.health_interval, "Seconds between looks at the replicas' heartbeats")
+      ->check(CLI::PositiveNumber)
+      ->group("Replicas");
+  app.add_option("--startup-timeout", f.startup_timeout, "Seconds that a replica may take to load")
+      ->check(CLI::PositiveNumber)
+      ->group("Replicas");
+  app.add_option("--step-timeout", f.step_timeout, "Seconds that one pass over the model may take")
+      ->check(CLI::PositiveNumber)
+      ->group("Replicas");
+  app.add_option("--request-arena-mib", f.request_arena_mib,
+                 "Shared memory for prompts, per replica; a power of two")
+      ->group("Replicas");
+  app.add_option("--response-arena-mib", f.response_arena_mib,
+                 "Shared memory for embeddings, per replica; a power of two")
+      ->group("Replicas");
+  app.add_option("--replica-program", f.replica_program,
+                 "Program to run as replica; by default zerohop-replica beside this one")
+      ->group("Replicas");
+}
+
+void DescribeEngine(CLI::App& app, Flags& f) {
+  app.add_option("--engine", f.engine, "openvino (CPU), or echo (no model; for benchmarks)")
+      ->check(CLI::IsMember({"openvino", "echo"}))
+      ->group("Engine");
+  app.add_option("--model", f.model,
+                 std::string("A folder, or a name: ") + kDefaultModel +
+                     " (default), or one in the local Hugging Face cache")
+      ->group("Engine");
+  app.add_option("--dtype", f.dtype, "auto: bfloat16 where the CPU has it, else float32")
+      ->check(CLI::IsMember({"auto", "float32", "bfloat16"}))
+      ->group("Engine");
+  app.add_option("--threads", f.threads, "Compute threads per replica")
+      ->check(CLI::Range(1, 1024))
+      ->group("Engine");
+}
+
+[[noreturn]] void Refuse(const std::string& sentence) {
+  std::fprintf(stderr, "zerohop serve: %s\n", sentence.c_str());
+  std::exit(2);
+}
+
+Flags ParseOrExit(int argc, char** argv) {
+  Flags f;
+  CLI::App app(
+      "Serves embeddings of one model over gRPC, from several engine processes on this host.\n"
+      "Flags that are not listed go to the engine.",
+      "zerohop serve");
+  app.set_config("--config", "", "File with the same names, one `name = value` a line");
+  app.allow_extras();
+  app.get_formatter()->column_width(40);
+  app.option_defaults()->always_capture_default();
+  DescribeServing(app, f);
+  DescribeReplicas(app, f);
+  DescribeEngine(app, f);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::CallForHelp& help) {
+    std::exit(app.exit(help));
+  } catch (const CLI::ParseError& error) {
+    Refuse(error.what());
+  }
+  f.engine_flags = app.remaining();
+  return f;
+}
+
+nanoseconds Seconds(double seconds) {
+  return nanoseconds(static_cast<int64_t>(seconds * 1e9));
+}
+
+std::string ReplicaProgram(const Flags& f) {
+  if (!f.replica_program.empty()) return f.replica_program;
+  std::error_code error;
+  const auto self = std::filesystem::read_symlink("/proc/self/exe", error);
+  return (self.parent_path() / "zerohop-replica").string();
+}
+
+std::vector<std::string> ReplicaCommand(const Flags& f) {
+  std::string folder = f.model;
+  if (f.engine != "echo") {
+    auto found = FindModelFolder(f.model.empty() ? kDefaultModel : f.model);
+    if (!found.ok()) Refuse(std::string(found.status().message()));
+    folder = *found;
+  }
+  std::vector<std::string> command{ReplicaProgram(f), "--engine=" + f.engine, "--model=" + folder,
+                                   "--dtype=" + f.dtype, "--threads=" + std::to_string(f.threads)};
+  command.insert(command.end(), f.engine_flags.begin(), f.engine_flags.end());
+  return command;
+}
+
+SupervisorOptions SupervisorFrom(const Flags& f, nanoseconds spin) {
+  SupervisorOptions options;
+  options.command = ReplicaCommand(f);
+  options.replicas = static_cast<uint32_t>(f.num_replicas);
+  options.pin = f.engine != "echo" && f.num_replicas * f.threads <= UsableCpus();
+  options.geometry.request_arena_bytes = f.request_arena_mib << 20;
+  options.geometry.response_arena_bytes = f.response_arena_mib << 20;
+  options.health_interval = Seconds(f.health_interval);
+  options.liveness.beat =
+      std::max<nanoseconds>(std::chrono::seconds(2), kSilentIntervals * options.health_interval);
+  options.liveness.loading = Seconds(f.startup_timeout);
+  options.liveness.running = Seconds(f.step_timeout);
+  options.spin_limit = spin;
+  return options;
+}
+
+}  // namespace
+
+ServeOptions ParseServeOrExit(int argc, char** argv) {
+  const Flags f = ParseOrExit(argc, argv);
+  const int cpus = UsableCpus();
+  // Spinning takes a core from someone: only where one is left beside the engines and the front.
+  const nanoseconds spin = cpus > f.num_replicas * f.threads + 1 ? nanoseconds(kSpinLimit) : nanoseconds(0);
+  ServeOptions options;
+  options.supervisor = SupervisorFrom(f, spin);
+  if (absl::Status valid = Validate(options.supervisor.geometry); !valid.ok())
+    Refuse(std::string(valid.message()));
+  options.router.replicas = options.supervisor.replicas;
+  options.router.policy = *ParsePolicy(f.load_balancing);
+  options.router.admission = {f.max_queue, f.max_queue_prompts, f.max_queue_mib << 20};
+  options.router.forward_timeout = Seconds(f.forward_timeout);
+  options.front.host = f.host;
+  options.front.port = f.port;
+  options.front.threads = std::min(f.workers, std::max(1, cpus / 2));
+  options.front.policy = f.load_balancing;
+  options.front.served_model = !f.served_model_name.empty() ? f.served_model_name
+                               : !f.model.empty()           ? f.model
+                               : f.engine == "echo"         ? "echo"
+                                                            : kDefaultModel;
+  options.lane_spin = spin;
+  options.drain_timeout = Seconds(f.drain_timeout);
+  options.log_level = f.log_level;
+  return options;
+}
+
+}  // namespace zerohop

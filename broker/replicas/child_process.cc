@@ -1,0 +1,104 @@
+#include "broker/replicas/child_process.h"
+
+#include <fcntl.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <csignal>
+#include <cstring>
+
+#include "absl/status/status.h"
+
+namespace zerohop {
+namespace {
+
+constexpr int kControlFdInChild = 3;
+
+// Runs between fork and exec in a process with threads: async-signal-safe calls only.
+[[noreturn]] void BecomeReplica(char* const* argv, int control, int output, pid_t broker) {
+  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+  if (::getppid() != broker) ::_exit(127);  // the broker died before the line above
+  sigset_t none;
+  sigemptyset(&none);
+  ::sigprocmask(SIG_SETMASK, &none, nullptr);
+  // Moved out of the way first: either may be the number that the other wants.
+  const int safe_control = ::fcntl(control, F_DUPFD, 16);
+  const int safe_output = ::fcntl(output, F_DUPFD, 16);
+  ::dup2(safe_output, STDOUT_FILENO);
+  ::dup2(safe_output, STDERR_FILENO);
+  ::dup2(safe_control, kControlFdInChild);
+  ::syscall(SYS_close_range, kControlFdInChild + 1, ~0u, 0);
+  ::execv(argv[0], argv);
+  static constexpr char kMessage[] = "cannot execute the replica program\n";
+  (void)!::write(STDERR_FILENO, kMessage, sizeof kMessage - 1);
+  ::_exit(127);
+}
+
+std::string Describe(const siginfo_t& info) {
+  if (info.si_code == CLD_EXITED) return "exit " + std::to_string(info.si_status);
+  const char* name = ::strsignal(info.si_status);
+  return "signal " + std::to_string(info.si_status) + " (" + (name != nullptr ? name : "?") + ")";
+}
+
+}  // namespace
+
+ChildProcess& ChildProcess::operator=(ChildProcess&& other) noexcept {
+  if (this != &other) {
+    KillAndReap();
+    pid_ = std::exchange(other.pid_, -1);
+    pidfd_ = std::move(other.pidfd_);
+    output_ = std::move(other.output_);
+    control_ = std::move(other.control_);
+  }
+  return *this;
+}
+
+absl::StatusOr<ChildProcess> ChildProcess::Start(const std::vector<std::string>& command) {
+  auto ends = ControlChannel::MakePair();
+  if (!ends.ok()) return ends.status();
+  int pipe_ends[2];
+  if (::pipe2(pipe_ends, O_CLOEXEC) != 0) {
+    return absl::ResourceExhaustedError(std::string("cannot make a pipe: ") + std::strerror(errno));
+  }
+  UniqueFd read_end(pipe_ends[0]), write_end(pipe_ends[1]);
+  ::fcntl(read_end.get(), F_SETFL, O_NONBLOCK);
+  std::vector<char*> argv;
+  for (const std::string& word : command) argv.push_back(const_cast<char*>(word.c_str()));
+  argv.push_back(nullptr);
+
+  const pid_t broker = ::getpid();
+  ChildProcess child;
+  child.pid_ = ::fork();
+  if (child.pid_ == 0) BecomeReplica(argv.data(), ends->second.fd(), write_end.get(), broker);
+  if (child.pid_ < 0)
+    return absl::ResourceExhaustedError(std::string("cannot fork: ") + std::strerror(errno));
+  // Not reaped yet, so the pid cannot have been given to another process.
+  child.pidfd_ = UniqueFd(static_cast<int>(::syscall(SYS_pidfd_open, child.pid_, 0)));
+  if (!child.pidfd_) return absl::InternalError(std::string("cannot open a pidfd: ") + std::strerror(errno));
+  child.output_ = std::move(read_end);
+  child.control_ = std::move(ends->first);
+  return child;
+}
+
+void ChildProcess::Kill() {
+  if (pid_ > 0) ::kill(pid_, SIGKILL);  // not reaped, so the pid is still ours
+}
+
+std::string ChildProcess::Reap() {
+  siginfo_t info{};
+  while (::waitid(P_PID, static_cast<id_t>(pid_), &info, WEXITED) != 0 && errno == EINTR) {
+  }
+  pid_ = -1;
+  return Describe(info);
+}
+
+void ChildProcess::KillAndReap() {
+  if (pid_ <= 0) return;
+  Kill();
+  Reap();
+}
+
+}  // namespace zerohop

@@ -1,0 +1,406 @@
+#include "broker/router/router.h"
+
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+
+#include "shm/row.h"
+
+namespace zerohop {
+namespace {
+
+// A replica may hold this many batches: one that runs, the rest to choose like lengths from.
+constexpr uint64_t kCreditBatches = 4;
+constexpr uint64_t kShardBatches = 2;
+
+int64_t MonotonicNs(std::chrono::steady_clock::time_point t) {
+  return t == std::chrono::steady_clock::time_point::max()
+             ? 0
+             : std::chrono::nanoseconds(t.time_since_epoch()).count();
+}
+
+}  // namespace
+
+Router::Router(const RouterOptions& options, BellRinger bell)
+    : options_(options),
+      bell_(bell),
+      admission_(options.admission),
+      placement_(options.policy),
+      lanes_(options.replicas) {}
+
+void Router::Effects::Perform() {
+  for (const auto& port : rings) port->RingReplica();
+  for (auto& [sink, answer] : answers) sink->OnAnswer(std::move(answer));
+}
+
+void Router::Submit(std::shared_ptr<Ticket> ticket) {
+  const Clock::time_point now = Clock::now();
+  ticket->arrived_at = now;
+  if (auto refusal = Admit(*ticket)) {
+    std::exchange(ticket->sink, nullptr)->OnAnswer(*std::move(refusal));
+    return;
+  }
+  arrivals_.enqueue(std::move(ticket));
+  Effects effects;
+  {
+    std::lock_guard lock(dispatch_);
+    TakeArrivals(now, &effects);
+    PostWaiting(&effects);
+  }
+  effects.Perform();
+}
+
+// The answer, if the ticket cannot even wait.
+std::optional<Answer> Router::Admit(Ticket& ticket) {
+  const EngineInfo* info = model();
+  if (info == nullptr) return Answer{Outcome::kNoReplica, "No healthy replicas: none has started yet", 0, {}};
+  const size_t prompts = ticket.body.prompts.size();
+  ticket.cost_bytes = prompts * RowBytes(info->dim);
+  for (const PromptPlace& prompt : ticket.body.prompts) ticket.cost_bytes += prompt.length;
+  auto why = admission_.Enter(prompts, ticket.cost_bytes);
+  if (!why) return std::nullopt;
+  return Answer{Outcome::kOverloaded, *std::move(why), 0, {}};
+}
+
+void Router::TakeArrivals(Clock::time_point now, Effects* effects) {
+  std::shared_ptr<Ticket> ticket;
+  while (arrivals_.try_dequeue(ticket)) {
+    if (ticket->answered()) continue;  // cancelled on its way here
+    // EDGE(leaving) relaxed: a flag alone.
+    if (leaving_.load(std::memory_order_relaxed)) {
+      AnswerTicket(*ticket, {Outcome::kLeaving, "The server is shutting down", 0, {}}, effects);
+    } else if (NobodyServes(now)) {
+      AnswerTicket(*ticket, {Outcome::kNoReplica, "No healthy replicas: all of them are down", 0, {}},
+                   effects);
+    } else {
+      Enlist(std::move(ticket));
+    }
+  }
+}
+
+void Router::Enlist(std::shared_ptr<Ticket> ticket) {
+  const auto plan = PlanShards(ticket->body, model_storage_->max_tokens, CountIdle(), shard_limits_);
+  const int64_t deadline =
+      MonotonicNs(std::min(ticket->client_deadline, ticket->arrived_at + options_.forward_timeout));
+  ticket->shards.reserve(plan.size());
+  for (const ShardRange& range : plan) {
+    ticket->shards.push_back({ticket.get(), &ticket->body, range.first, range.count, range.tokens,
+                              range.request_bytes, deadline, ticket->priority, 0, false});
+  }
+  ticket->rows.resize(plan.size());
+  ticket->unfinished = plan.size();
+  live_.push_back(ticket);
+  ticket->live = std::prev(live_.end());
+  by_id_.emplace(ticket->request_id, ticket.get());
+  for (Shard& shard : ticket->shards) Enqueue(ShardRef(ticket, &shard), /*at_head=*/false);
+}
+
+void Router::Enqueue(ShardRef shard, bool at_head) {
+  if (shard->suspect) {
+    suspects_.push_back(std::move(shard));
+    return;
+  }
+  const bool late = placement_.policy() == Policy::kSharedQueue || serving_ == 0;
+  ShardQueue& queue = late ? shared_ : lanes_[ChooseLane()].queue;
+  at_head ? queue.PushFront(std::move(shard)) : queue.PushBack(std::move(shard));
+}
+
+uint32_t Router::ChooseLane() {
+  std::vector<Candidate> candidates;
+  for (uint32_t i = 0; i < lanes_.size(); ++i) {
+    if (lanes_[i].port)
+      candidates.push_back({i, lanes_[i].port->tokens_in_flight() + lanes_[i].queue.tokens()});
+  }
+  return placement_.Choose(candidates);
+}
+
+// Suspects first, then each lane's own queue, then the shared one.
+void Router::PostWaiting(Effects* effects) {
+  PostSuspects(effects);
+  for (Lane& lane : lanes_) {
+    while (lane.port && lane.port->HasCredit() && PostFront(lane.queue, lane, effects)) {
+    }
+  }
+  while (shared_.Front() != nullptr) {
+    Lane* lane = LeastBusyLane();
+    if (lane == nullptr || !PostFront(shared_, *lane, effects)) break;
+  }
+}
+
+// One suspect at a time, on a lane that holds nothing else.
+void Router::PostSuspects(Effects* effects) {
+  while (!suspects_.empty() && suspects_.front()->ticket->answered()) suspects_.pop_front();
+  Lane* secluded = nullptr;
+  Lane* least_busy = nullptr;
+  for (Lane& lane : lanes_) {
+    if (!lane.port) continue;
+    if (lane.port->seclusion != Seclusion::kNone) secluded = &lane;
+    if (!least_busy || lane.port->tokens_in_flight() < least_busy->port->tokens_in_flight())
+      least_busy = &lane;
+  }
+  if (secluded && secluded->port->seclusion == Seclusion::kSuspectInFlight) return;
+  if (suspects_.empty() || !least_busy) {
+    if (secluded) secluded->port->seclusion = Seclusion::kNone;  // the one it was meant for is answered
+    return;
+  }
+  if (!secluded) secluded = least_busy;
+  secluded->port->seclusion = Seclusion::kEmptying;
+  if (secluded->port->shards_in_flight() > 0 || !Post(suspects_.front(), *secluded, effects)) return;
+  secluded->port->seclusion = Seclusion::kSuspectInFlight;
+  suspects_.pop_front();
+}
+
+bool Router::PostFront(ShardQueue& queue, Lane& lane, Effects* effects) {
+  const ShardRef* front = queue.Front();
+  if (front == nullptr || !Post(*front, lane, effects)) return false;
+  queue.Pop();
+  return true;
+}
+
+bool Router::Post(const ShardRef& shard, Lane& lane, Effects* effects) {
+  switch (lane.port->Post(shard)) {
+    case PostResult::kPosted:
+      if (effects->rings.empty() || effects->rings.back() != lane.port) effects->rings.push_back(lane.port);
+      return true;
+    case PostResult::kNoRoom:
+      return false;
+    case PostResult::kCorrupt:
+      ReportGarbage(lane);
+      return false;
+  }
+  return false;
+}
+
+Router::Lane* Router::LeastBusyLane() {
+  Lane* best = nullptr;
+  for (Lane& lane : lanes_) {
+    if (!lane.port || !lane.port->HasCredit()) continue;
+    // The first of equals: it is the one whose caches are warm.
+    if (best == nullptr || lane.port->tokens_in_flight() < best->port->tokens_in_flight()) best = &lane;
+  }
+  return best;
+}
+
+void Router::Reap(Clock::time_point now) {
+  Effects effects;
+  {
+    std::lock_guard lock(dispatch_);
+    for (Lane& lane : lanes_) {
+      if (lane.port) ReapLane(lane, &effects);
+    }
+    ExpireOld(now, &effects);
+    TakeArrivals(now, &effects);
+    PostWaiting(&effects);
+  }
+  effects.Perform();
+}
+
+void Router::ReapLane(Lane& lane, Effects* effects) {
+  if (!lane.port->garbage().empty()) return;  // dying; nothing of it is believed any more
+  std::vector<Finished> finished;
+  const bool sane = lane.port->Reap(&finished);
+  for (Finished& f : finished) Finish(lane, f, effects);
+  if (!sane) ReportGarbage(lane);
+}
+
+void Router::ReportGarbage(Lane& lane) {
+  const LaneIdentity& identity = lane.port->identity();
+  killer_(identity.replica, identity.generation, lane.port->garbage());
+}
+
+void Router::Finish(Lane& lane, Finished& finished, Effects* effects) {
+  const ShardRef& shard = finished.shard;
+  Ticket& ticket = *shard->ticket;
+  if (shard->suspect) lane.port->seclusion = Seclusion::kNone;
+  if (ticket.answered()) return;
+  switch (finished.status) {
+    case CompletionStatus::kOk:
+      ticket.rows[shard.get() - ticket.shards.data()] = std::move(finished.rows);
+      if (--ticket.unfinished > 0) return;
+      return AnswerTicket(ticket, {Outcome::kEmbedded, "", model_storage_->dim, std::move(ticket.rows)},
+                          effects);
+    case CompletionStatus::kRejected:
+      return AnswerTicket(
+          ticket,
+          {Outcome::kInvalid,
+           "Prompt " + std::to_string(shard->first + finished.failed_prompt) + ": " + finished.detail,
+           0,
+           {}},
+          effects);
+    case CompletionStatus::kFailed:
+      return Retry(shard,
+                   "prompt " + std::to_string(shard->first + finished.failed_prompt) + ": " + finished.detail,
+                   effects);
+    case CompletionStatus::kWithdrawn:
+      if (shard->deadline_monotonic_ns != 0 && MonotonicNs(Clock::now()) >= shard->deadline_monotonic_ns) {
+        return AnswerTicket(ticket, {Outcome::kWithdrawn, "The deadline passed", 0, {}}, effects);
+      }
+      return Retry(shard, "the replica withdrew what it was not asked to", effects);
+  }
+}
+
+void Router::Retry(const ShardRef& shard, const std::string& reason, Effects* effects) {
+  if (shard->ticket->answered()) return;
+  if (shard->attempts < kMaxAttempts) return Enqueue(shard, /*at_head=*/true);
+  AnswerTicket(
+      *shard->ticket,
+      {Outcome::kReplicaLost,
+       "Replica failure: " + std::to_string(shard->attempts) + " attempts failed, the last: " + reason,
+       0,
+       {}},
+      effects);
+}
+
+void Router::AnswerTicket(Ticket& ticket, Answer answer, Effects* effects) {
+  effects->answers.emplace_back(std::exchange(ticket.sink, nullptr), std::move(answer));
+  admission_.Leave(ticket.body.prompts.size(), ticket.cost_bytes);
+  if (ticket.shards.empty()) return;  // never enlisted
+  ticket.rows.clear();
+  auto [entry, end] = by_id_.equal_range(ticket.request_id);
+  while (entry != end && entry->second != &ticket) ++entry;
+  by_id_.erase(entry);
+  live_.erase(ticket.live);  // the last reference, unless a replica still holds a shard
+}
+
+void Router::Withdraw(Ticket& ticket, const std::string& message, Effects* effects) {
+  if (ticket.answered()) return;
+  for (Lane& lane : lanes_) {
+    if (lane.port) lane.port->Withdraw(ticket);
+  }
+  AnswerTicket(ticket, {Outcome::kWithdrawn, message, 0, {}}, effects);
+}
+
+void Router::Cancel(Ticket& ticket) {
+  Effects effects;
+  {
+    std::lock_guard lock(dispatch_);
+    Withdraw(ticket, "The client cancelled the request", &effects);
+  }
+  effects.Perform();
+}
+
+size_t Router::Abort(std::string_view request_id) {
+  Effects effects;
+  {
+    std::lock_guard lock(dispatch_);
+    auto [first, last] = by_id_.equal_range(request_id);
+    std::vector<std::shared_ptr<Ticket>> tickets;
+    for (auto entry = first; entry != last; ++entry) tickets.push_back(*entry->second->live);
+    for (const auto& ticket : tickets) Withdraw(*ticket, "The request was aborted", &effects);
+  }
+  const size_t count = effects.answers.size();
+  effects.Perform();
+  return count;
+}
+
+void Router::BeginLeaving() {
+  // EDGE(leaving) relaxed: a flag alone.
+  leaving_.store(true, std::memory_order_relaxed);
+}
+
+void Router::ExpireOld(Clock::time_point now, Effects* effects) {
+  while (!live_.empty() && live_.front()->arrived_at + options_.forward_timeout <= now) {
+    const std::shared_ptr<Ticket> ticket = live_.front();
+    for (Lane& lane : lanes_) {
+      if (lane.port) lane.port->Withdraw(*ticket);
+    }
+    const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(options_.forward_timeout).count();
+    AnswerTicket(*ticket,
+                 {Outcome::kReplicaLost,
+                  "Replica failure: no answer within " + std::to_string(seconds) + " s (--forward-timeout)",
+                  0,
+                  {}},
+                 effects);
+  }
+}
+
+absl::Status Router::OnServing(uint32_t replica, std::shared_ptr<BrokerLane> lane, const EngineInfo& info) {
+  Effects effects;
+  {
+    std::lock_guard lock(dispatch_);
+    const LaneGeometry& geometry = lane->geometry();
+    if (RowBytes(info.dim) > geometry.response_arena_bytes / 8) {
+      return absl::InvalidArgumentError("an embedding of " + std::to_string(info.dim) +
+                                        " floats is too large for the response arena (--response-arena-mib)");
+    }
+    if (model_storage_ &&
+        (model_storage_->dim != info.dim || model_storage_->vocabulary != info.vocabulary)) {
+      return absl::InvalidArgumentError("loaded another model: expected dim " +
+                                        std::to_string(model_storage_->dim) + ", got " +
+                                        std::to_string(info.dim));
+    }
+    if (!model_storage_) {
+      model_storage_ = std::make_unique<EngineInfo>(info);
+      shard_limits_.tokens = std::max<uint64_t>(1, kShardBatches * info.batch_tokens);
+      shard_limits_.request_bytes = geometry.request_arena_bytes / 4;
+      shard_limits_.rows = std::min<uint64_t>(4096, geometry.response_arena_bytes / 8 / RowBytes(info.dim));
+      max_prompt_bytes_.store(geometry.request_arena_bytes / 4,
+                              std::memory_order_relaxed);  // EDGE(prompt_limit)
+      // EDGE(model) release: the info is complete.
+      model_.store(model_storage_.get(), std::memory_order_release);
+    }
+    lanes_[replica].port = std::make_shared<LanePort>(
+        std::move(lane), bell_, info, std::max<uint64_t>(1, kCreditBatches * info.batch_tokens));
+    ++serving_;
+    PostWaiting(&effects);
+  }
+  effects.Perform();
+  return absl::OkStatus();
+}
+
+// The process is gone. What it had committed counts; the rest goes back to the head of the queue.
+void Router::OnGone(uint32_t replica, const std::string& reason) {
+  Effects effects;
+  {
+    std::lock_guard lock(dispatch_);
+    Lane& lane = lanes_[replica];
+    std::vector<Finished> finished;
+    std::vector<Orphan> orphans;
+    lane.port->Abandon(&finished, &orphans);
+    for (Finished& f : finished) Finish(lane, f, &effects);
+    lane.port.reset();
+    if (--serving_ == 0) none_serve_since_ = Clock::now();
+    // Youngest first, each to the head: the oldest ends up foremost.
+    for (auto orphan = orphans.rbegin(); orphan != orphans.rend(); ++orphan) {
+      orphan->shard->suspect |= orphan->taken;
+      Retry(orphan->shard, "the replica died: " + reason, &effects);
+    }
+    // What was bound to this lane but not posted finds another.
+    while (ShardRef shard = lane.queue.Pop()) Enqueue(std::move(shard), /*at_head=*/false);
+    PostWaiting(&effects);
+  }
+  effects.Perform();
+}
+
+bool Router::NobodyServes(Clock::time_point now) const {
+  return serving_ == 0 &&
+         (none_serve_since_ == Clock::time_point::min() || now - none_serve_since_ > options_.replica_grace);
+}
+
+bool Router::AcceptsWork() const {
+  std::lock_guard lock(dispatch_);
+  return !NobodyServes(Clock::now());
+}
+
+uint32_t Router::CountIdle() const {
+  uint32_t idle = 0;
+  for (const Lane& lane : lanes_)
+    idle += lane.port && lane.port->shards_in_flight() == 0 && lane.port->HasCredit();
+  return idle;
+}
+
+RouterLoad Router::Load() const {
+  std::lock_guard lock(dispatch_);
+  RouterLoad load;
+  load.requests = admission_.requests();
+  load.waiting_shards = shared_.size() + suspects_.size();
+  for (const Lane& lane : lanes_) {
+    load.waiting_shards += lane.queue.size();
+    load.lanes.push_back(lane.port
+                             ? RouterLoad::Lane{lane.port->shards_in_flight(), lane.port->tokens_in_flight()}
+                             : RouterLoad::Lane{});
+  }
+  return load;
+}
+
+}  // namespace zerohop

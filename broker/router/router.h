@@ -1,0 +1,157 @@
+#pragma once
+
+// Router: carries every accepted request to exactly one answer.
+//
+// Any thread may Submit, Cancel or Abort; the thread that brings work also
+// posts it, under a short lock. The lane thread calls Reap; the supervisor
+// tells which lanes serve. Answers and rings happen after the lock is left.
+// Outlives every call it answers. It decides where work goes and whether it is
+// tried again; it knows neither gRPC nor processes.
+//
+// Invariants, at every release of the lock:
+//   1. a live ticket has each unfinished shard in exactly one place: a queue,
+//      the suspects, or one lane's in-flight table;
+//   2. an answered ticket is in no list; its shards may still be in flight,
+//      and what comes back for them is dropped.
+
+#include <concurrentqueue/concurrentqueue.h>
+
+#include <atomic>
+#include <chrono>
+#include <deque>
+#include <functional>
+#include <list>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "broker/lanes/lane_port.h"
+#include "broker/lanes/lane_thread.h"
+#include "broker/replicas/supervisor.h"
+#include "broker/router/admission.h"
+#include "broker/router/placement.h"
+#include "broker/router/shard_plan.h"
+#include "broker/router/shard_queue.h"
+#include "broker/router/ticket.h"
+
+namespace zerohop {
+
+struct RouterOptions {
+  uint32_t replicas = 4;
+  Policy policy = Policy::kSharedQueue;
+  AdmissionLimits admission;
+  // From arrival to answer, retries included.
+  std::chrono::nanoseconds forward_timeout = std::chrono::seconds(120);
+  // New requests still wait this long after the last replica died: the next one is usually up by then.
+  std::chrono::nanoseconds replica_grace = std::chrono::seconds(5);
+};
+
+// What the router holds now, for people.
+struct RouterLoad {
+  struct Lane {
+    uint32_t shards = 0;  // in flight
+    uint64_t tokens = 0;  // estimated, in flight
+  };
+  uint64_t requests = 0;  // accepted and not answered
+  uint64_t waiting_shards = 0;
+  std::vector<Lane> lanes;  // by replica
+};
+
+class Router final : public LaneObserver, public Reaper {
+ public:
+  using Clock = std::chrono::steady_clock;
+  using Killer = std::function<void(uint32_t replica, uint64_t generation, std::string reason)>;
+  static constexpr uint32_t kMaxAttempts = 3;
+
+  Router(const RouterOptions& options, BellRinger bell);
+
+  // Whom to ask to kill a replica that broke the rules. Before the first lane serves.
+  void SetKiller(Killer killer) { killer_ = std::move(killer); }
+
+  // Takes the ticket; its sink hears the answer, perhaps before this returns.
+  // Cancel may be called once this has returned.
+  void Submit(std::shared_ptr<Ticket> ticket);
+  // The client is gone: the answer is kWithdrawn, unless there was one already.
+  void Cancel(Ticket& ticket);
+  // How many live requests of this id were withdrawn; their answer is kWithdrawn.
+  size_t Abort(std::string_view request_id);
+  // New requests are refused from here on; what was accepted is finished.
+  void BeginLeaving();
+
+  // The served model; null until a replica has served. Never changes afterwards.
+  const EngineInfo* model() const {
+    // EDGE(model) acquire: the info is complete.
+    return model_.load(std::memory_order_acquire);
+  }
+  // Longest text that is looked at, in bytes; what follows is cut off.
+  uint64_t max_prompt_bytes() const {
+    // EDGE(prompt_limit) relaxed: a value alone, and set before model().
+    return max_prompt_bytes_.load(std::memory_order_relaxed);
+  }
+  bool AcceptsWork() const;
+  const AdmissionLimits& limits() const { return admission_.limits(); }
+  RouterLoad Load() const;
+
+  absl::Status OnServing(uint32_t replica, std::shared_ptr<BrokerLane> lane, const EngineInfo& info) override;
+  void OnGone(uint32_t replica, const std::string& reason) override;
+  void Reap(Clock::time_point now) override;
+
+ private:
+  struct Lane {
+    std::shared_ptr<LanePort> port;  // null: nobody serves
+    ShardQueue queue;                // policies that bind at once
+  };
+  // What to do once the lock is left.
+  struct Effects {
+    std::vector<std::pair<AnswerSink*, Answer>> answers;
+    std::vector<std::shared_ptr<LanePort>> rings;
+    void Perform();
+  };
+
+  std::optional<Answer> Admit(Ticket& ticket);
+  void TakeArrivals(Clock::time_point now, Effects* effects);
+  void Enlist(std::shared_ptr<Ticket> ticket);
+  void Enqueue(ShardRef shard, bool at_head);
+  uint32_t ChooseLane();
+  void PostSuspects(Effects* effects);
+  void PostWaiting(Effects* effects);
+  bool PostFront(ShardQueue& queue, Lane& lane, Effects* effects);
+  bool Post(const ShardRef& shard, Lane& lane, Effects* effects);
+  Lane* LeastBusyLane();
+  void ReapLane(Lane& lane, Effects* effects);
+  void Finish(Lane& lane, Finished& finished, Effects* effects);
+  void Retry(const ShardRef& shard, const std::string& reason, Effects* effects);
+  void AnswerTicket(Ticket& ticket, Answer answer, Effects* effects);
+  void Withdraw(Ticket& ticket, const std::string& message, Effects* effects);
+  void ExpireOld(Clock::time_point now, Effects* effects);
+  void ReportGarbage(Lane& lane);
+  bool NobodyServes(Clock::time_point now) const;
+  uint32_t CountIdle() const;
+
+  const RouterOptions options_;
+  const BellRinger bell_;
+  Admission admission_;
+  Killer killer_;
+  std::atomic<const EngineInfo*> model_{nullptr};
+  std::atomic<uint64_t> max_prompt_bytes_{0};
+  std::atomic<bool> leaving_{false};
+  moodycamel::ConcurrentQueue<std::shared_ptr<Ticket>> arrivals_;  // admitted, not yet enlisted
+
+  mutable std::mutex dispatch_;  // everything below
+  std::unique_ptr<EngineInfo> model_storage_;
+  ShardLimits shard_limits_;
+  Placement placement_;
+  std::vector<Lane> lanes_;  // by replica
+  uint32_t serving_ = 0;
+  Clock::time_point none_serve_since_ = Clock::time_point::min();
+  ShardQueue shared_;
+  std::deque<ShardRef> suspects_;
+  std::list<std::shared_ptr<Ticket>> live_;  // oldest first
+  std::unordered_multimap<std::string_view, Ticket*> by_id_;
+};
+
+}  // namespace zerohop

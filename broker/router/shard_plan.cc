@@ -1,0 +1,38 @@
+#include "broker/router/shard_plan.h"
+
+#include <algorithm>
+
+namespace zerohop {
+
+uint64_t EstimateTokens(PromptKind kind, uint32_t bytes, uint32_t max_tokens) {
+  // English takes 4 to 5 bytes a token; two more for the marks at both ends.
+  const uint64_t guess = kind == PromptKind::kTokenIds ? bytes / sizeof(int32_t) : bytes / 4 + 2;
+  return std::clamp<uint64_t>(guess, 1, std::max(1u, max_tokens));
+}
+
+std::vector<ShardRange> PlanShards(const RequestBody& body, uint32_t max_tokens, uint32_t idle_replicas,
+                                   const ShardLimits& limits) {
+  uint64_t total = 0;
+  for (const PromptPlace& prompt : body.prompts)
+    total += EstimateTokens(body.kind, prompt.length, max_tokens);
+  const uint64_t spread = (total + std::max(1u, idle_replicas) - 1) / std::max(1u, idle_replicas);
+  const uint64_t tokens = std::min(limits.tokens, std::max(spread, limits.worthwhile_tokens));
+
+  std::vector<ShardRange> shards;
+  for (uint32_t i = 0; i < body.prompts.size(); ++i) {
+    const uint32_t bytes = body.prompts[i].length;
+    const uint64_t cost = EstimateTokens(body.kind, bytes, max_tokens);
+    const bool open = !shards.empty();
+    if (!open || shards.back().tokens + cost > tokens || shards.back().count >= limits.rows ||
+        shards.back().request_bytes + bytes > limits.request_bytes) {
+      shards.push_back({i, 0, 0, 0});
+    }
+    ShardRange& shard = shards.back();
+    ++shard.count;
+    shard.tokens += cost;
+    shard.request_bytes += bytes;
+  }
+  return shards;
+}
+
+}  // namespace zerohop

@@ -1,0 +1,35 @@
+#pragma once
+
+// ShardQueue: shards that wait, by priority, then by age. A shard that comes
+// back (its replica died) goes to the head of its priority: it has waited longest.
+// Shards of tickets that were answered meanwhile are dropped on the way out.
+// Guarded by the dispatch lock.
+
+#include <cstdint>
+#include <deque>
+#include <map>
+
+#include "broker/lanes/shard.h"
+
+namespace zerohop {
+
+class ShardQueue {
+ public:
+  void PushBack(ShardRef shard);
+  void PushFront(ShardRef shard);
+  // The next to serve, or null. Pop removes it.
+  const ShardRef* Front();
+  ShardRef Pop();
+  // What waits, dropped shards included until they reach the head.
+  size_t size() const { return size_; }
+  uint64_t tokens() const { return tokens_; }
+
+ private:
+  void Remove(std::deque<ShardRef>& shards);
+
+  std::map<int32_t, std::deque<ShardRef>> by_priority_;  // lower first
+  size_t size_ = 0;
+  uint64_t tokens_ = 0;
+};
+
+}  // namespace zerohop

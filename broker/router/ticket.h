@@ -1,0 +1,68 @@
+#pragma once
+
+// Ticket: the broker's private record of one accepted request. It ends in
+// exactly one Answer, whatever happens to clients and replicas.
+//
+//   queued --post--> posted --last shard back--> answered
+//     ^                 |
+//     +-- died, failed -+       (third failure, rejection, cancel, expiry: answered)
+//
+// Guarded by the dispatch lock from Submit on; before that it belongs to the
+// call that made it. Shards keep it alive while a replica may still refer to it.
+
+#include <chrono>
+#include <cstdint>
+#include <list>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "broker/lanes/row_block.h"
+#include "broker/lanes/shard.h"
+
+namespace zerohop {
+
+// Why a request got no embeddings; one file turns these into gRPC statuses.
+enum class Outcome {
+  kEmbedded,
+  kInvalid,      // the request itself is wrong
+  kNoReplica,    // nobody serves
+  kReplicaLost,  // replicas failed, and no attempt is left
+  kOverloaded,   // the queue is full
+  kWithdrawn,    // aborted by request, or cancelled by the client
+  kLeaving,      // the broker drains
+};
+
+struct Answer {
+  Outcome outcome = Outcome::kEmbedded;
+  std::string message;         // one sentence, when there are no embeddings
+  uint32_t dim = 0;            // kEmbedded
+  std::vector<RowBlock> rows;  // kEmbedded: all rows in order of the prompts
+};
+
+// Who waits for a ticket. OnAnswer is called once, on any thread, under no lock.
+class AnswerSink {
+ public:
+  virtual ~AnswerSink() = default;
+  virtual void OnAnswer(Answer answer) = 0;
+};
+
+struct Ticket {
+  std::string request_id;
+  RequestBody body;
+  int32_t priority = 0;                              // lower is served earlier
+  std::chrono::steady_clock::time_point arrived_at;  // set by Submit
+  std::chrono::steady_clock::time_point client_deadline = std::chrono::steady_clock::time_point::max();
+  AnswerSink* sink = nullptr;  // null once answered
+
+  // The router's.
+  uint64_t cost_bytes = 0;  // request and answer, as admitted
+  std::vector<Shard> shards;
+  std::vector<RowBlock> rows;                         // one per shard, as they come back
+  size_t unfinished = 0;                              // shards without rows
+  std::list<std::shared_ptr<Ticket>>::iterator live;  // in the router's list, oldest first
+
+  bool answered() const { return sink == nullptr; }
+};
+
+}  // namespace zerohop

@@ -1,0 +1,26 @@
+#pragma once
+
+// Batcher: which of the waiting prompts run together in the next pass.
+//
+// Padding is what a batch costs beyond its work, so prompts of like length run
+// together; waiting is what a client feels, so the oldest prompt is always
+// among them. No fixed delay: what is there runs.
+// A pure function of lengths and arrival order; the worker owns the prompts.
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+namespace zerohop {
+
+struct BatchLimits {
+  uint32_t tokens = 0;   // padded: prompts x longest; a single longer prompt still runs
+  uint32_t prompts = 0;  // at least 1
+};
+
+// `lengths` in tokens, in the order in which the prompts shall be served.
+// Returns indices into it, the first of the order among them; never empty
+// unless `lengths` is.
+std::vector<uint32_t> PickBatch(std::span<const uint32_t> lengths, const BatchLimits& limits);
+
+}  // namespace zerohop

@@ -1,0 +1,64 @@
+#pragma once
+
+// Engine: what turns prompts into embeddings inside one replica.
+//
+// The shim owns the lane and decides which prompts run together (batcher.h);
+// an engine only loads a model, tokenizes, and runs one batch at a time.
+// All methods are called on the shim's worker thread, Load first and once.
+// Lifetime: an engine outlives every Prompt handed to it; a Prompt and the
+// memory it names are valid only during the call.
+// An engine never writes outside the rows it was given.
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "shm/engine_info.h"
+
+namespace zerohop {
+
+struct EngineOptions {
+  std::string engine = "openvino";  // which engine: "openvino" or "echo"
+  std::string model;                // a folder; resolved before the engine sees it
+  std::string dtype = "auto";       // auto | float32 | bfloat16
+  int threads = 1;                  // compute threads of this replica
+  int echo_dim = 384;               // echo only: floats per embedding
+  int echo_delay_us = 0;            // echo only: how long one pass takes
+};
+
+// One prompt of one submission, on its way through the engine.
+struct Prompt {
+  PromptKind kind = PromptKind::kText;
+  std::string_view text;               // kText: UTF-8, in the request arena
+  std::span<const int32_t> token_ids;  // kTokenIds: in the request arena
+  std::vector<int32_t> tokens;         // set by Tokenize: what the model will see
+  std::span<float> row;                // set by Run: dim floats, in the response arena
+};
+
+class Engine {
+ public:
+  virtual ~Engine() = default;
+
+  // Loads and warms the model. An error is one sentence that says what was
+  // wrong and what was expected; the replica prints it and exits.
+  virtual absl::StatusOr<EngineInfo> Load(const EngineOptions& options) = 0;
+
+  // Sets `tokens` of every prompt: text is tokenized and truncated to
+  // max_tokens, ids are taken as they are. InvalidArgument names nothing but
+  // the reason; the shim then asks prompt by prompt to learn the index.
+  virtual absl::Status Tokenize(std::span<Prompt* const> prompts) = 0;
+
+  // Fills `row` of every prompt in one pass over the model. The shim keeps
+  // batches within batch_tokens and batch_prompts, unless one prompt is longer.
+  virtual absl::Status Run(std::span<Prompt* const> batch) = 0;
+};
+
+// Makes the engine that `options.engine` names; InvalidArgument lists the names.
+absl::StatusOr<std::unique_ptr<Engine>> MakeEngine(const EngineOptions& options);
+
+}  // namespace zerohop

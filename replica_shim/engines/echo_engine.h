@@ -1,0 +1,25 @@
+#pragma once
+
+// Echo: an engine without a model, for benchmarks and tests. Each row is a
+// deterministic function of its prompt's bytes, so any client can check that
+// it got the answer to its own question:
+//
+//   state = FNV-1a 64 of the prompt's bytes (token ids: their little-endian bytes)
+//   row[i] = float(SplitMix64(state) >> 40) / 2^23 - 1, one step of SplitMix64 each
+//
+// It says in its info that it is not a model.
+
+#include <cstdint>
+#include <memory>
+#include <span>
+
+#include "replica_shim/engine.h"
+
+namespace zerohop {
+
+std::unique_ptr<Engine> MakeEchoEngine();
+
+// What a row of the echo engine holds; for tests in this language.
+void FillEchoRow(std::span<const std::byte> prompt, std::span<float> row);
+
+}  // namespace zerohop

@@ -1,0 +1,67 @@
+#pragma once
+
+// Worker: takes submissions off the lane, runs their prompts through the
+// engine in batches, and publishes each submission as soon as its last row is
+// written. The replica's main thread; owns nothing shared.
+//
+// A submission is a job while it is here. Prompts of all jobs wait in one
+// pool, so that a short query need not wait for a long request to end.
+
+#include <cstdint>
+#include <functional>
+#include <list>
+#include <string>
+#include <vector>
+
+#include "replica_shim/batcher.h"
+#include "replica_shim/engine.h"
+#include "shm/lane.h"
+
+namespace zerohop {
+
+class Worker {
+ public:
+  // `draining`: take what was submitted, then return from Serve.
+  Worker(ReplicaLane& lane, Engine& engine, const EngineInfo& info, std::function<bool()> draining);
+
+  // InternalError when the lane is corrupt; the caller exits.
+  absl::Status Serve();
+
+ private:
+  struct Job;
+  struct Waiting {
+    Prompt prompt;
+    Job* job = nullptr;
+    uint32_t index = 0;  // within the job
+  };
+  struct Job {
+    Submission submission{};
+    uint32_t remaining = 0;  // rows not written yet
+    uint32_t tokens = 0;
+    uint64_t busy_ns = 0;
+    CompletionStatus status = CompletionStatus::kOk;
+    uint32_t failed_prompt = 0;
+    std::string detail;
+  };
+
+  absl::Status TakeSubmissions();
+  void Accept(const Submission& submission);
+  bool AddPrompts(Job* job);
+  void TokenizeNew(size_t first_new);
+  void DropWithdrawn();
+  void RunBatch();
+  void RunOneByOne(std::span<const uint32_t> picked);
+  void MarkRun(Waiting& waiting, uint64_t busy_ns);
+  static void Fail(Job* job, CompletionStatus status, uint32_t prompt, std::string detail);
+  absl::Status PublishFinished();
+  absl::Status Publish(const Job& job);
+
+  ReplicaLane& lane_;
+  Engine& engine_;
+  const EngineInfo info_;
+  const std::function<bool()> draining_;
+  std::list<Job> jobs_;
+  std::vector<Waiting> pool_;  // in order of arrival
+};
+
+}  // namespace zerohop

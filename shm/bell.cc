@@ -1,0 +1,107 @@
+#include "shm/bell.h"
+
+#include <linux/futex.h>
+#include <sched.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <climits>
+#include <ctime>
+#include <fstream>
+#include <string>
+
+namespace zerohop {
+namespace {
+
+constexpr std::chrono::nanoseconds kSmallestSpin(1000);
+
+void FutexWake(const std::atomic<uint32_t>* word) {
+  syscall(SYS_futex, word, FUTEX_WAKE, INT_MAX, nullptr, nullptr, 0);
+}
+
+void FutexWait(const std::atomic<uint32_t>* word, uint32_t expected, std::chrono::nanoseconds at_most) {
+  timespec timeout{};
+  timeout.tv_sec = at_most.count() / 1'000'000'000;
+  timeout.tv_nsec = at_most.count() % 1'000'000'000;
+  // Not FUTEX_PRIVATE: the word is shared between processes. Every way it returns means 'look again'.
+  syscall(SYS_futex, word, FUTEX_WAIT, expected, &timeout, nullptr, 0);
+}
+
+// Tells the core that we spin.
+void Pause() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
+
+// Whole CPUs that the cgroup's quota grants, or `otherwise` where there is no quota.
+int CgroupCpus(int otherwise) {
+  std::ifstream v2("/sys/fs/cgroup/cpu.max");
+  std::string quota;
+  double period = 0;
+  if (v2 >> quota >> period && quota != "max" && period > 0) {
+    return std::max(1, static_cast<int>(std::stod(quota) / period));
+  }
+  return otherwise;
+}
+
+}  // namespace
+
+void BellRinger::Ring() const {
+  // EDGE(bell) seq_cst, acq_rel within: what was published before is seen by whoever sees the bump.
+  rings_->fetch_add(1, std::memory_order_seq_cst);
+  // EDGE(asleep) seq_cst: ordered after the bump; sees the flag of any sleeper that missed it.
+  if (sleeping_->load(std::memory_order_seq_cst) != 0) FutexWake(rings_);
+}
+
+void SpinBudget::Hit() {
+  budget_ = std::min(limit_, std::max(kSmallestSpin, budget_ * 2));
+}
+
+void SpinBudget::Miss() {
+  budget_ /= 2;
+  // One microsecond stays, so that a hit can be noticed again; without a spare core nothing stays.
+  if (budget_ < kSmallestSpin) budget_ = std::min(limit_, kSmallestSpin);
+}
+
+bool BellSleeper::Spin() {
+  if (spin_.budget().count() == 0) return false;
+  const auto until = std::chrono::steady_clock::now() + spin_.budget();
+  do {
+    for (int i = 0; i < 32; ++i) {
+      // A peek: Wait loads again with order before it returns.
+      if (rings_->load(std::memory_order_relaxed) != answered_) {
+        spin_.Hit();
+        return true;
+      }
+      Pause();
+    }
+  } while (std::chrono::steady_clock::now() < until);
+  spin_.Miss();
+  return false;
+}
+
+void BellSleeper::Wait(std::chrono::nanoseconds at_most) {
+  if (!Spin()) {
+    // EDGE(asleep) seq_cst: ringers that bump after our load below see this flag.
+    sleeping_->store(1, std::memory_order_seq_cst);
+    // EDGE(bell) seq_cst: sees every bump whose ringer did not see the flag.
+    if (rings_->load(std::memory_order_seq_cst) == answered_) FutexWait(rings_, answered_, at_most);
+    // EDGE(awake) relaxed: a ringer that still sees 1 makes one needless system call.
+    sleeping_->store(0, std::memory_order_relaxed);
+  }
+  // EDGE(bell) acquire: what was published before the rings we count is seen by the look that follows.
+  answered_ = rings_->load(std::memory_order_acquire);
+}
+
+int UsableCpus() {
+  cpu_set_t set;
+  int cpus = 1;
+  if (sched_getaffinity(0, sizeof set, &set) == 0) cpus = std::max(1, CPU_COUNT(&set));
+  return std::min(cpus, CgroupCpus(cpus));
+}
+
+}  // namespace zerohop

@@ -1,0 +1,84 @@
+#include "shm/control_channel.h"
+
+#include <sys/socket.h>
+
+#include <cerrno>
+#include <cstring>
+
+namespace zerohop {
+namespace {
+
+constexpr size_t kMaxFds = 4;
+
+// Takes ownership of every descriptor that came with a packet.
+std::vector<UniqueFd> TakeFds(msghdr* header) {
+  std::vector<UniqueFd> fds;
+  for (cmsghdr* c = CMSG_FIRSTHDR(header); c != nullptr; c = CMSG_NXTHDR(header, c)) {
+    if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS) continue;
+    const size_t count = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+    for (size_t i = 0; i < count; ++i) {
+      int fd;
+      std::memcpy(&fd, CMSG_DATA(c) + i * sizeof fd, sizeof fd);
+      fds.emplace_back(fd);
+    }
+  }
+  return fds;
+}
+
+}  // namespace
+
+absl::StatusOr<std::pair<ControlChannel, ControlChannel>> ControlChannel::MakePair() {
+  int ends[2];
+  if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0) {
+    return absl::ResourceExhaustedError(std::string("cannot make a control socket: ") + std::strerror(errno));
+  }
+  return std::make_pair(ControlChannel(UniqueFd(ends[0])), ControlChannel(UniqueFd(ends[1])));
+}
+
+absl::Status ControlChannel::Send(const ControlMessage& message, const std::vector<int>& fds) {
+  std::string bytes = Encode(message);
+  iovec piece{bytes.data(), bytes.size()};
+  alignas(cmsghdr) char control[CMSG_SPACE(kMaxFds * sizeof(int))] = {};
+  msghdr header{};
+  header.msg_iov = &piece;
+  header.msg_iovlen = 1;
+  if (!fds.empty()) {
+    header.msg_control = control;
+    header.msg_controllen = CMSG_SPACE(fds.size() * sizeof(int));
+    cmsghdr* c = CMSG_FIRSTHDR(&header);
+    c->cmsg_level = SOL_SOCKET;
+    c->cmsg_type = SCM_RIGHTS;
+    c->cmsg_len = CMSG_LEN(fds.size() * sizeof(int));
+    std::memcpy(CMSG_DATA(c), fds.data(), fds.size() * sizeof(int));
+  }
+  if (::sendmsg(socket_.get(), &header, MSG_NOSIGNAL | MSG_DONTWAIT) < 0) {
+    return absl::UnavailableError(std::string("control socket: ") + std::strerror(errno));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<ControlPacket> ControlChannel::Receive(bool block) {
+  std::string bytes(kMaxControlMessageBytes + 1, '\0');
+  iovec piece{bytes.data(), bytes.size()};
+  alignas(cmsghdr) char control[CMSG_SPACE(kMaxFds * sizeof(int))];
+  msghdr header{};
+  header.msg_iov = &piece;
+  header.msg_iovlen = 1;
+  header.msg_control = control;
+  header.msg_controllen = sizeof control;
+  ssize_t got;
+  do {
+    got = ::recvmsg(socket_.get(), &header, MSG_CMSG_CLOEXEC | (block ? 0 : MSG_DONTWAIT));
+  } while (got < 0 && errno == EINTR);
+  if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
+    return absl::DeadlineExceededError("nothing to read");
+  if (got <= 0) return absl::UnavailableError("the peer closed the control socket");
+  ControlPacket packet;
+  packet.fds = TakeFds(&header);
+  auto message = Decode(std::string_view(bytes).substr(0, static_cast<size_t>(got)));
+  if (!message.ok()) return message.status();
+  packet.message = *std::move(message);
+  return packet;
+}
+
+}  // namespace zerohop

@@ -1,0 +1,103 @@
+#include "shm/control_message.h"
+
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "shm/row.h"
+
+namespace zerohop {
+namespace {
+
+using nlohmann::json;
+constexpr size_t kMaxReasonBytes = 4 << 10;
+
+json ToJson(const EngineInfo& info) {
+  return {{"dim", info.dim},
+          {"max_tokens", info.max_tokens},
+          {"vocabulary", info.vocabulary},
+          {"batch_tokens", info.batch_tokens},
+          {"batch_prompts", info.batch_prompts},
+          {"engine", info.engine},
+          {"dtype", info.dtype},
+          {"task", info.task}};
+}
+
+struct Encoder {
+  json operator()(const Hello& m) const {
+    return {{"type", "hello"}, {"protocol", m.protocol}, {"pid", m.pid}};
+  }
+  json operator()(const Offer& m) const {
+    return {{"type", "offer"},      {"replica", m.replica}, {"epoch", m.epoch}, {"generation", m.generation},
+            {"spin_ns", m.spin_ns}, {"beat_ns", m.beat_ns}};
+  }
+  json operator()(const Ready& m) const { return {{"type", "ready"}, {"info", ToJson(m.info)}}; }
+  json operator()(const Failed& m) const {
+    return {{"type", "failed"}, {"reason", m.reason.substr(0, kMaxReasonBytes)}};
+  }
+  json operator()(const Drain&) const { return {{"type", "drain"}}; }
+};
+
+// A number that must be there and fit; at() and get() throw, Decode catches.
+template <typename T>
+T Number(const json& object, const char* name) {
+  const json& value = object.at(name);
+  if (!value.is_number_integer()) throw std::runtime_error(std::string(name) + " is not an integer");
+  const bool fits = value.is_number_unsigned() ? std::in_range<T>(value.get<uint64_t>())
+                                               : std::in_range<T>(value.get<int64_t>());
+  if (!fits) throw std::runtime_error(std::string(name) + " is out of range");
+  return value.get<T>();
+}
+
+std::string Text(const json& object, const char* name) {
+  const auto& text = object.at(name).get_ref<const std::string&>();
+  return text.substr(0, kMaxReasonBytes);
+}
+
+Ready ReadyFrom(const json& object) {
+  const json& info = object.at("info");
+  Ready ready;
+  ready.info.dim = Number<uint32_t>(info, "dim");
+  ready.info.max_tokens = Number<uint32_t>(info, "max_tokens");
+  ready.info.vocabulary = Number<uint32_t>(info, "vocabulary");
+  ready.info.batch_tokens = Number<uint32_t>(info, "batch_tokens");
+  ready.info.batch_prompts = Number<uint32_t>(info, "batch_prompts");
+  ready.info.engine = Text(info, "engine");
+  ready.info.dtype = Text(info, "dtype");
+  ready.info.task = Text(info, "task");
+  if (ready.info.dim == 0 || ready.info.dim > kMaxDim) throw std::runtime_error("dim is out of range");
+  return ready;
+}
+
+ControlMessage FromJson(const json& object) {
+  const std::string type = Text(object, "type");
+  if (type == "hello") return Hello{Number<uint32_t>(object, "protocol"), Number<int64_t>(object, "pid")};
+  if (type == "offer") {
+    return Offer{Number<uint32_t>(object, "replica"), Number<uint64_t>(object, "epoch"),
+                 Number<uint64_t>(object, "generation"), Number<int64_t>(object, "spin_ns"),
+                 Number<int64_t>(object, "beat_ns")};
+  }
+  if (type == "ready") return ReadyFrom(object);
+  if (type == "failed") return Failed{Text(object, "reason")};
+  if (type == "drain") return Drain{};
+  throw std::runtime_error("unknown type '" + type.substr(0, 40) + "'");
+}
+
+}  // namespace
+
+std::string Encode(const ControlMessage& message) {
+  // Engine names and reasons may hold any bytes; what is not UTF-8 is replaced, never thrown.
+  return std::visit(Encoder{}, message).dump(-1, ' ', false, json::error_handler_t::replace);
+}
+
+absl::StatusOr<ControlMessage> Decode(std::string_view bytes) {
+  if (bytes.size() > kMaxControlMessageBytes) {
+    return absl::InvalidArgumentError("control message of " + std::to_string(bytes.size()) + " bytes");
+  }
+  try {
+    return FromJson(json::parse(bytes));
+  } catch (const std::exception& error) {
+    return absl::InvalidArgumentError(std::string("bad control message: ") + error.what());
+  }
+}
+
+}  // namespace zerohop
