@@ -41,7 +41,7 @@ int Serve(int argc, char** argv) {
   auto bell = BrokerBell::Create();
   if (!bell.ok()) return Refuse(bell.status());
 
-  Router router(options.router, bell->ringer());
+  Router router(options.router, *bell);
   auto supervisor = Supervisor::Create(options.supervisor, *bell, router);
   if (!supervisor.ok()) return Refuse(supervisor.status());
   auto front = GrpcFront::Create(options.front, router, **supervisor);

@@ -14,8 +14,6 @@
 namespace zerohop {
 namespace {
 
-constexpr std::chrono::nanoseconds kSmallestSpin(1000);
-
 void FutexWake(const std::atomic<uint32_t>* word) {
   syscall(SYS_futex, word, FUTEX_WAKE, INT_MAX, nullptr, nullptr, 0);
 }
@@ -37,6 +35,18 @@ void Pause() {
 #endif
 }
 
+// True when `word` has left `value` before `until`. A peek: callers load again with order.
+bool SpinWhile(const std::atomic<uint32_t>& word, uint32_t value,
+               std::chrono::steady_clock::time_point until) {
+  do {
+    for (int i = 0; i < 16; ++i) {
+      if (word.load(std::memory_order_relaxed) != value) return true;
+      Pause();
+    }
+  } while (std::chrono::steady_clock::now() < until);
+  return false;
+}
+
 // Whole CPUs that the cgroup's quota grants, or `otherwise` where there is no quota.
 int CgroupCpus(int otherwise) {
   std::ifstream v2("/sys/fs/cgroup/cpu.max");
@@ -54,47 +64,37 @@ void BellRinger::Ring() const {
   // EDGE(bell) seq_cst, acq_rel within: what was published before is seen by whoever sees the bump.
   rings_->fetch_add(1, std::memory_order_seq_cst);
   // EDGE(asleep) seq_cst: ordered after the bump; sees the flag of any sleeper that missed it.
-  if (sleeping_->load(std::memory_order_seq_cst) != 0) FutexWake(rings_);
+  if (sleeping_->load(std::memory_order_seq_cst) == kAsleep) FutexWake(rings_);
 }
 
-void SpinBudget::Hit() {
-  budget_ = std::min(limit_, std::max(kSmallestSpin, budget_ * 2));
-}
-
-void SpinBudget::Miss() {
-  budget_ /= 2;
-  // One microsecond stays, so that a hit can be noticed again; without a spare core nothing stays.
-  if (budget_ < kSmallestSpin) budget_ = std::min(limit_, kSmallestSpin);
-}
-
-bool BellSleeper::Spin() {
-  if (spin_.budget().count() == 0) return false;
-  const auto until = std::chrono::steady_clock::now() + spin_.budget();
-  do {
-    for (int i = 0; i < 32; ++i) {
-      // A peek: Wait loads again with order before it returns.
-      if (rings_->load(std::memory_order_relaxed) != answered_) {
-        spin_.Hit();
-        return true;
-      }
-      Pause();
-    }
-  } while (std::chrono::steady_clock::now() < until);
-  spin_.Miss();
-  return false;
-}
-
-void BellSleeper::Wait(std::chrono::nanoseconds at_most) {
-  if (!Spin()) {
+void BellSleeper::Wait(std::chrono::nanoseconds at_most, bool may_spin) {
+  const auto begin = std::chrono::steady_clock::now();
+  const auto spin = may_spin ? spin_.budget() : std::chrono::nanoseconds(0);
+  if (!SpinWhile(*rings_, answered_, begin + spin)) {
     // EDGE(asleep) seq_cst: ringers that bump after our load below see this flag.
-    sleeping_->store(1, std::memory_order_seq_cst);
+    sleeping_->store(kAsleep, std::memory_order_seq_cst);
     // EDGE(bell) seq_cst: sees every bump whose ringer did not see the flag.
     if (rings_->load(std::memory_order_seq_cst) == answered_) FutexWait(rings_, answered_, at_most);
-    // EDGE(awake) relaxed: a ringer that still sees 1 makes one needless system call.
-    sleeping_->store(0, std::memory_order_relaxed);
+    // EDGE(awake) relaxed: a ringer that still sees kAsleep makes one needless system call.
+    sleeping_->store(kAwake, std::memory_order_relaxed);
   }
+  spin_.Record(std::chrono::steady_clock::now() - begin);
   // EDGE(bell) acquire: what was published before the rings we count is seen by the look that follows.
   answered_ = rings_->load(std::memory_order_acquire);
+}
+
+bool BellAttendant::Attend(std::chrono::nanoseconds at_most) {
+  uint32_t state = kAsleep;
+  // EDGE(attend) seq_cst: a ringer whose bump we do not see below sees the sleeper attended, and leaves it to
+  // us.
+  if (!sleeping_->compare_exchange_strong(state, kAttended, std::memory_order_seq_cst)) return false;
+  const uint32_t before = rings_->load(std::memory_order_relaxed);  // a peek; the look orders itself
+  (void)SpinWhile(*rings_, before, std::chrono::steady_clock::now() + at_most);
+  state = kAttended;
+  // EDGE(attend) seq_cst: rings from here on wake the sleeper; those before are seen by the look that
+  // follows.
+  sleeping_->compare_exchange_strong(state, kAsleep, std::memory_order_seq_cst);
+  return true;
 }
 
 int UsableCpus() {

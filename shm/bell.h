@@ -17,6 +17,18 @@
 
 namespace zerohop {
 
+// Values of `sleeping`.
+//
+//            | sleeper sleeps | sleeper wakes | attendant comes | attendant goes
+//  kAwake    | kAsleep        | kAwake        | refused         | kAwake
+//  kAsleep   | -              | kAwake        | kAttended       | -
+//  kAttended | -              | kAwake        | refused         | kAsleep
+enum Sleeping : uint32_t {
+  kAwake = 0,     // will look by itself
+  kAsleep = 1,    // must be woken
+  kAttended = 2,  // sleeps on, while another thread of its process watches the bell
+};
+
 // Any thread of any process that maps the words.
 class BellRinger {
  public:
@@ -30,19 +42,21 @@ class BellRinger {
   const std::atomic<uint32_t>* sleeping_ = nullptr;
 };
 
-// How long a sleeper spins before it sleeps. Adapts to what spinning wins:
-// doubled by a hit, halved by a miss, within 0 .. limit; a limit of 0 (no core
-// to spare) never spins.
+// Whether spinning before sleeping would win, from how long recent waits took.
+// A limit of 0 (no core to spare) never spins.
 class SpinBudget {
  public:
-  explicit SpinBudget(std::chrono::nanoseconds limit) : limit_(limit), budget_(limit) {}
-  std::chrono::nanoseconds budget() const { return budget_; }
-  void Hit();
-  void Miss();
+  explicit SpinBudget(std::chrono::nanoseconds limit) : limit_(limit) {}
+  // How long to spin now: all of the limit or nothing.
+  std::chrono::nanoseconds budget() const {
+    return typical_ <= 2 * limit_ ? limit_ : std::chrono::nanoseconds(0);
+  }
+  // A wait, spun or slept, took this long. A slept one counts its waking too, hence the 2 above.
+  void Record(std::chrono::nanoseconds waited) { typical_ += (waited - typical_) / 8; }
 
  private:
   std::chrono::nanoseconds limit_;
-  std::chrono::nanoseconds budget_;
+  std::chrono::nanoseconds typical_{0};  // moving average
 };
 
 // The one thread that waits.
@@ -55,15 +69,32 @@ class BellSleeper {
 
   // Returns when the bell has rung since the last return, or `at_most` has
   // passed. Publish, then ring; wait, then look.
-  void Wait(std::chrono::nanoseconds at_most);
+  void Wait(std::chrono::nanoseconds at_most, bool may_spin = true);
 
  private:
-  bool Spin();
-
   const std::atomic<uint32_t>* rings_ = nullptr;
   std::atomic<uint32_t>* sleeping_ = nullptr;
   uint32_t answered_ = 0;  // rings seen at the last return
   SpinBudget spin_;
+};
+
+// A thread of the sleeper's process that has just given work away and expects
+// it back sooner than a wake would take: it watches the bell, and ringers let
+// the sleeper sleep. One at a time.
+class BellAttendant {
+ public:
+  BellAttendant() = default;
+  BellAttendant(const std::atomic<uint32_t>* rings, std::atomic<uint32_t>* sleeping)
+      : rings_(rings), sleeping_(sleeping) {}
+
+  // Spins until the bell rings, at most `at_most`. True when the caller must
+  // look now, as if woken: the bell rang, or nobody was woken while this thread
+  // watched. False: the sleeper was awake, or watched already.
+  bool Attend(std::chrono::nanoseconds at_most);
+
+ private:
+  const std::atomic<uint32_t>* rings_ = nullptr;
+  std::atomic<uint32_t>* sleeping_ = nullptr;
 };
 
 // CPUs this process may really use: affinity, and the cgroup's quota rounded down (at least 1).

@@ -51,6 +51,7 @@ BrokerLane::BrokerLane(const LaneIdentity& identity, const LaneGeometry& geometr
       at_(OffsetsOf(geometry)),
       broker_(std::move(broker)),
       replica_(std::move(replica)),
+      quiet_(&At<BrokerLines>(broker_, at_.broker_lines)->quiet.value),
       cancel_words_(At<std::atomic<uint64_t>>(broker_, at_.cancel_words)) {
   auto* ours = At<BrokerLines>(broker_, at_.broker_lines);
   const auto* theirs = At<const ReplicaLines>(replica_, at_.replica_lines);
@@ -74,6 +75,11 @@ absl::StatusOr<LaneOffer> BrokerLane::Offer(const BrokerBell& bell) const {
 void BrokerLane::Withdraw(uint32_t slot, uint64_t cookie) {
   // EDGE(withdraw) relaxed: the cookie is the whole message, nothing is read through it.
   cancel_words_[slot].store(cookie, std::memory_order_relaxed);
+}
+
+void BrokerLane::SetQuiet(bool quiet) {
+  // EDGE(quiet) relaxed: a hint alone. Stored only on change: the line then stays in the replica's cache.
+  if (quiet_->load(std::memory_order_relaxed) != quiet) quiet_->store(quiet, std::memory_order_relaxed);
 }
 
 bool BrokerLane::Ready() const {
@@ -118,6 +124,7 @@ ReplicaLane::ReplicaLane(const LaneIdentity& identity, const LaneGeometry& geome
       broker_(std::move(broker)),
       replica_(std::move(replica)),
       bell_(std::move(bell)),
+      quiet_(&At<const BrokerLines>(broker_, at_.broker_lines)->quiet.value),
       cancel_words_(At<const std::atomic<uint64_t>>(broker_, at_.cancel_words)),
       ready_(&At<ReplicaHeader>(replica_, 0)->ready) {
   const auto* theirs = At<const BrokerLines>(broker_, at_.broker_lines);
@@ -130,6 +137,11 @@ ReplicaLane::ReplicaLane(const LaneIdentity& identity, const LaneGeometry& geome
   auto* bell_lines = At<BellLines>(bell_, 0);
   broker_bell_ = {&bell_lines->rings.value, &bell_lines->sleeping.value};
   heartbeat_ = HeartbeatWriter(&ours->heartbeat);
+}
+
+void ReplicaLane::WaitForWork(std::chrono::nanoseconds at_most) {
+  // EDGE(quiet) relaxed: a hint alone.
+  sleeper_.Wait(at_most, quiet_->load(std::memory_order_relaxed) != 0);
 }
 
 bool ReplicaLane::Withdrawn(const Submission& submission) const {

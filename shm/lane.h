@@ -30,6 +30,7 @@ class BrokerBell {
   BellSleeper MakeSleeper(std::chrono::nanoseconds spin_limit) const {
     return {&lines()->rings.value, &lines()->sleeping.value, spin_limit};
   }
+  BellAttendant attendant() const { return {&lines()->rings.value, &lines()->sleeping.value}; }
   const Segment& segment() const { return segment_; }
 
  private:
@@ -68,6 +69,9 @@ class BrokerLane {
   uint64_t Published() const { return submissions_.published(); }
   uint64_t TakenByReplica() const { return submissions_.TakenByConsumer(); }
 
+  // Tells the replica whether it may spin for the next submission.
+  void SetQuiet(bool quiet);
+
   // Asks the replica not to begin a submission. A hint: it may be too late.
   void Withdraw(uint32_t slot, uint64_t cookie);
 
@@ -88,6 +92,7 @@ class BrokerLane {
   LaneOffsets at_;
   Segment broker_;   // mapped read-write
   Segment replica_;  // mapped read-only
+  std::atomic<uint32_t>* quiet_;
   std::atomic<uint64_t>* cancel_words_;
   RingProducer<Submission> submissions_;
   RingConsumer<Completion> completions_;
@@ -106,7 +111,7 @@ class ReplicaLane {
   // Once per batch of completions.
   void RingBroker() const { broker_bell_.Ring(); }
   // Sleeps until there may be a submission, or `at_most` passed.
-  void WaitForWork(std::chrono::nanoseconds at_most) { sleeper_.Wait(at_most); }
+  void WaitForWork(std::chrono::nanoseconds at_most);
   // True when the broker has asked not to begin it.
   bool Withdrawn(const Submission& submission) const;
 
@@ -128,6 +133,7 @@ class ReplicaLane {
   Segment broker_;   // mapped read-only
   Segment replica_;  // mapped read-write
   Segment bell_;     // mapped read-write
+  const std::atomic<uint32_t>* quiet_;
   const std::atomic<uint64_t>* cancel_words_;
   std::atomic<uint64_t>* ready_;
   RingConsumer<Submission> submissions_;

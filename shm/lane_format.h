@@ -83,12 +83,15 @@ static_assert(std::atomic<uint64_t>::is_always_lock_free && std::atomic<uint32_t
 //      0  submission_tail  submissions published so far
 //    128  completion_head  completions taken so far
 //    256  submission_rings bell: the replica sleeps on it
+//    384  quiet            1: one request at a time, and spinning for the next pays
 struct BrokerLines {
   Line64 submission_tail;
   Line64 completion_head;
   Line32 submission_rings;
+  Line32 quiet;
 };
-static_assert(sizeof(BrokerLines) == 384 && offsetof(BrokerLines, submission_rings) == 256);
+static_assert(sizeof(BrokerLines) == 512 && offsetof(BrokerLines, submission_rings) == 256);
+static_assert(offsetof(BrokerLines, quiet) == 384);
 
 // First line of the replica segment.
 //

@@ -39,7 +39,7 @@ LanePort::LanePort(std::shared_ptr<BrokerLane> lane, BellRinger broker_bell, con
   for (uint32_t i = static_cast<uint32_t>(slots_.size()); i-- > 0;) free_slots_.push_back(i);
 }
 
-PostResult LanePort::Post(const ShardRef& shard) {
+PostResult LanePort::Post(const ShardRef& shard, bool quiet) {
   CollectReleased();
   const uint64_t request_bytes = PromptTableBytes(shard->count) + shard->request_bytes;
   const uint64_t response_bytes = shard->count * RowBytes(dim_);
@@ -72,6 +72,7 @@ PostResult LanePort::Post(const ShardRef& shard) {
   submission.kind = static_cast<uint32_t>(shard->body->kind);
   submission.priority = shard->priority;
   entry.position = memory_->lane().Published();
+  memory_->lane().SetQuiet(quiet);
   // Never full: there are as many slots as cells. Anything else is a position that the replica invented.
   if (memory_->lane().Submit(submission) != RingResult::kDone) {
     garbage_ = "garbage: the submission ring's head is impossible";

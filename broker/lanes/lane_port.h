@@ -50,7 +50,8 @@ class LanePort {
     return tokens_ < credit_tokens_ && !free_slots_.empty() && seclusion == Seclusion::kNone &&
            garbage_.empty();
   }
-  PostResult Post(const ShardRef& shard);
+  // `quiet`: the replica may spin for the next submission.
+  PostResult Post(const ShardRef& shard, bool quiet);
   void RingReplica() const { memory_->lane().RingReplica(); }
 
   // Takes all that is finished. False when the replica broke the rules, told in

@@ -11,7 +11,8 @@ namespace {
 
 using std::chrono::nanoseconds;
 
-constexpr std::chrono::microseconds kSpinLimit(50);
+constexpr std::chrono::microseconds kBrokerSpin(50);
+constexpr std::chrono::microseconds kReplicaSpin(150);  // longer: a client's turn lies in between
 constexpr int kSilentIntervals = 5;  // health intervals without a beat before a replica is suspect
 
 // The flags as they are written; durations in seconds, sizes in MiB.
@@ -31,6 +32,7 @@ struct Flags {
   std::string served_model_name;
   std::string dtype = "auto";
   int threads = 1;
+  std::string spin = "auto";
   uint64_t max_queue = 4096;
   uint64_t max_queue_prompts = 1 << 20;
   uint64_t max_queue_mib = 2048;
@@ -90,6 +92,10 @@ void DescribeReplicas(CLI::App& app, Flags& f) {
       ->group("Replicas");
   app.add_option("--response-arena-mib", f.response_arena_mib,
                  "Shared memory for embeddings, per replica; a power of two")
+      ->group("Replicas");
+  app.add_option("--spin", f.spin,
+                 "auto: wait awake for a moment where that shortens answers and takes no core from others")
+      ->check(CLI::IsMember({"auto", "off"}))
       ->group("Replicas");
   app.add_option("--replica-program", f.replica_program,
                  "Program to run as replica; by default zerohop-replica beside this one")
@@ -186,10 +192,12 @@ SupervisorOptions SupervisorFrom(const Flags& f, nanoseconds spin) {
 ServeOptions ParseServeOrExit(int argc, char** argv) {
   const Flags f = ParseOrExit(argc, argv);
   const int cpus = UsableCpus();
-  // Spinning takes a core from someone: only where one is left beside the engines and the front.
-  const nanoseconds spin = cpus > f.num_replicas * f.threads + 1 ? nanoseconds(kSpinLimit) : nanoseconds(0);
+  // Spinning takes a core from someone. The lane thread may only where one is left beside engines and front;
+  // replicas and front do so only while a single request is in the house, for which two cores suffice.
+  const bool core_to_spare = cpus > f.num_replicas * f.threads + 1;
+  const bool may_spin = cpus > 1 && f.spin == "auto";
   ServeOptions options;
-  options.supervisor = SupervisorFrom(f, spin);
+  options.supervisor = SupervisorFrom(f, may_spin ? nanoseconds(kReplicaSpin) : nanoseconds(0));
   if (absl::Status valid = Validate(options.supervisor.geometry); !valid.ok())
     Refuse(std::string(valid.message()));
   options.router.replicas = options.supervisor.replicas;
@@ -204,7 +212,8 @@ ServeOptions ParseServeOrExit(int argc, char** argv) {
                                : !f.model.empty()           ? f.model
                                : f.engine == "echo"         ? "echo"
                                                             : kDefaultModel;
-  options.lane_spin = spin;
+  options.lane_spin = core_to_spare && may_spin ? nanoseconds(kBrokerSpin) : nanoseconds(0);
+  options.router.attend = may_spin ? nanoseconds(kBrokerSpin) : nanoseconds(0);
   options.drain_timeout = Seconds(f.drain_timeout);
   options.log_level = f.log_level;
   return options;

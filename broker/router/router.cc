@@ -21,9 +21,10 @@ int64_t MonotonicNs(std::chrono::steady_clock::time_point t) {
 
 }  // namespace
 
-Router::Router(const RouterOptions& options, BellRinger bell)
+Router::Router(const RouterOptions& options, const BrokerBell& bell)
     : options_(options),
-      bell_(bell),
+      bell_(bell.ringer()),
+      attendant_(bell.attendant()),
       admission_(options.admission),
       placement_(options.policy),
       lanes_(options.replicas) {}
@@ -42,12 +43,18 @@ void Router::Submit(std::shared_ptr<Ticket> ticket) {
   }
   arrivals_.enqueue(std::move(ticket));
   Effects effects;
+  bool attend;
   {
     std::lock_guard lock(dispatch_);
+    const bool alone = options_.attend.count() > 0 && admission_.requests() == 1;
+    if (!alone) spin_trial_.OnCompany();
+    quiet_ = attend = alone && spin_trial_.OnLoneArrival(now);
     TakeArrivals(now, &effects);
     PostWaiting(&effects);
   }
   effects.Perform();
+  // Its answer may be back before the lane thread could wake.
+  if (attend && attendant_.Attend(options_.attend)) Reap(Clock::now());
 }
 
 // The answer, if the ticket cannot even wait.
@@ -158,7 +165,7 @@ bool Router::PostFront(ShardQueue& queue, Lane& lane, Effects* effects) {
 }
 
 bool Router::Post(const ShardRef& shard, Lane& lane, Effects* effects) {
-  switch (lane.port->Post(shard)) {
+  switch (lane.port->Post(shard, quiet_)) {
     case PostResult::kPosted:
       if (effects->rings.empty() || effects->rings.back() != lane.port) effects->rings.push_back(lane.port);
       return true;

@@ -36,6 +36,7 @@
 #include "broker/router/placement.h"
 #include "broker/router/shard_plan.h"
 #include "broker/router/shard_queue.h"
+#include "broker/router/spin_trial.h"
 #include "broker/router/ticket.h"
 
 namespace zerohop {
@@ -48,6 +49,8 @@ struct RouterOptions {
   std::chrono::nanoseconds forward_timeout = std::chrono::seconds(120);
   // New requests still wait this long after the last replica died: the next one is usually up by then.
   std::chrono::nanoseconds replica_grace = std::chrono::seconds(5);
+  // Most that the thread which brought the only request watches for its end; 0: never.
+  std::chrono::nanoseconds attend{0};
 };
 
 // What the router holds now, for people.
@@ -67,7 +70,7 @@ class Router final : public LaneObserver, public Reaper {
   using Killer = std::function<void(uint32_t replica, uint64_t generation, std::string reason)>;
   static constexpr uint32_t kMaxAttempts = 3;
 
-  Router(const RouterOptions& options, BellRinger bell);
+  Router(const RouterOptions& options, const BrokerBell& bell);
 
   // Whom to ask to kill a replica that broke the rules. Before the first lane serves.
   void SetKiller(Killer killer) { killer_ = std::move(killer); }
@@ -134,6 +137,7 @@ class Router final : public LaneObserver, public Reaper {
 
   const RouterOptions options_;
   const BellRinger bell_;
+  BellAttendant attendant_;
   Admission admission_;
   Killer killer_;
   std::atomic<const EngineInfo*> model_{nullptr};
@@ -145,6 +149,8 @@ class Router final : public LaneObserver, public Reaper {
   std::unique_ptr<EngineInfo> model_storage_;
   ShardLimits shard_limits_;
   Placement placement_;
+  SpinTrial spin_trial_;
+  bool quiet_ = false;       // the only request in the house, and spinning pays
   std::vector<Lane> lanes_;  // by replica
   uint32_t serving_ = 0;
   Clock::time_point none_serve_since_ = Clock::time_point::min();
