@@ -8,6 +8,7 @@ absl::StatusOr<ReplicaOptions> ParseReplicaOptions(int argc, char** argv) {
   ReplicaOptions options;
   EngineOptions& engine = options.engine;
   CLI::App app("One replica of a Zerohop server; started by `zerohop serve`.");
+  app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
   app.add_option("--engine", engine.engine, "openvino or echo");
   app.add_option("--model", engine.model, "folder of the model");
   app.add_option("--dtype", engine.dtype)->check(CLI::IsMember({"auto", "float32", "bfloat16"}));

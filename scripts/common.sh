@@ -18,12 +18,19 @@ TEST_VENV="$(venv_for "$ROOT/scripts/requirements-test.txt")"
 
 site_packages() { echo "$1"/lib/python3*/site-packages; }
 
-# configure_and_build DIR [cmake arguments]: one build tree, with what is already built kept.
+# configure_and_build DIR [-Dcmake options] [--target names]: one build tree; what is already built is kept.
 configure_and_build() {
-  local dir="$1"; shift
-  if [ ! -f "$dir/build.ninja" ]; then
-    cmake -S "$ROOT" -B "$dir" -G Ninja -DOpenVINO_DIR="$(site_packages "$RUN_VENV")/openvino/cmake" "$@" \
-      > "$ZEROHOP_CACHE/configure.log" 2>&1 || { cat "$ZEROHOP_CACHE/configure.log" >&2; die "cmake could not configure $dir"; }
-  fi
-  cmake --build "$dir"
+  local dir="$1" options=() targets=() log
+  shift
+  while [ $# -gt 0 ]; do
+    case "$1" in
+      --target) targets+=(--target "$2"); shift 2 ;;
+      *) options+=("$1"); shift ;;
+    esac
+  done
+  log="$(mktemp)"
+  cmake -S "$ROOT" -B "$dir" -G Ninja -DOpenVINO_DIR="$(site_packages "$RUN_VENV")/openvino/cmake" "${options[@]}" \
+    > "$log" 2>&1 || { cat "$log" >&2; rm -f "$log"; die "cmake could not configure $dir"; }
+  rm -f "$log"
+  cmake --build "$dir" "${targets[@]}"
 }

@@ -104,9 +104,11 @@ int EmbedLines(Connection& server, const std::string& model, std::istream& input
 int Embed(int argc, char** argv) {
   std::string address = "127.0.0.1:50050", model;
   std::vector<std::string> texts;
+  bool timing = false;
   CLI::App app("Embeds texts: one JSON array of floats a line, in order.", "zerohop embed");
   app.add_option("--addr", address, "Address of the server")->capture_default_str();
   app.add_option("--model", model, "Model name to ask for; by default the one that is served");
+  app.add_flag("--timing", timing, "Say on stderr how long it took");
   app.add_option("TEXT", texts, "Texts to embed; without any, each line of stdin is one");
   CLI11_PARSE(app, argc, argv);
   Connection server(address);
@@ -116,7 +118,11 @@ int Embed(int argc, char** argv) {
     if (!status.ok()) return Fail(server.Describe(status));
     if (info.replica_infos_size() > 0) model = info.replica_infos(0).model_name();
   }
-  return texts.empty() ? EmbedLines(server, model, std::cin) : EmbedBatch(server, model, texts);
+  const auto begin = std::chrono::steady_clock::now();
+  const int failed = texts.empty() ? EmbedLines(server, model, std::cin) : EmbedBatch(server, model, texts);
+  const std::chrono::duration<double, std::milli> took = std::chrono::steady_clock::now() - begin;
+  if (timing && failed == 0) std::fprintf(stderr, "embedded in %.2f ms\n", took.count());
+  return failed;
 }
 
 int Info(int argc, char** argv) {

@@ -1,9 +1,11 @@
 #include "broker/front/grpc_front.h"
 
+#include <grpc/support/log.h>
 #include <grpcpp/ext/proto_server_reflection_plugin.h>
 #include <grpcpp/health_check_service_interface.h>
 #include <grpcpp/security/server_credentials.h>
 #include <grpcpp/server_builder.h>
+#include <spdlog/spdlog.h>
 
 #include "broker/front/control_call.h"
 
@@ -20,6 +22,9 @@ void RunQueue(grpc::ServerCompletionQueue* queue) {
   bool ok;
   while (queue->Next(&tag, &ok)) static_cast<CompletionEvent*>(tag)->Proceed(ok);
 }
+
+// What gRPC says goes where everything goes; its errors are told by us, in one sentence.
+void LogForGrpc(gpr_log_func_args* entry) { spdlog::debug("grpc: {}", entry->message); }
 
 }  // namespace
 
@@ -39,6 +44,7 @@ GrpcFront::~GrpcFront() {
 }
 
 absl::Status GrpcFront::Bind(const GrpcFrontOptions& options) {
+  gpr_set_log_function(LogForGrpc);
   grpc::EnableDefaultHealthCheckService(true);
   grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   grpc::ServerBuilder builder;

@@ -133,6 +133,7 @@ Flags ParseOrExit(int argc, char** argv) {
   app.allow_extras();
   app.get_formatter()->column_width(40);
   app.option_defaults()->always_capture_default();
+  app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);  // as callers' scripts expect
   DescribeServing(app, f);
   DescribeReplicas(app, f);
   DescribeEngine(app, f);
