@@ -4,7 +4,9 @@
 //   zerohop info    what a running server says of its replicas
 
 #include <spdlog/spdlog.h>
+#include <sys/resource.h>
 
+#include <csignal>
 #include <cstdio>
 #include <string>
 #include <string_view>
@@ -27,6 +29,17 @@ int Refuse(const absl::Status& why) {
   return 1;
 }
 
+// What the process needs of its surroundings before it has threads.
+void PrepareProcess() {
+  std::signal(SIGPIPE, SIG_IGN);  // a log reader that goes away must not end the server
+  std::signal(SIGXFSZ, SIG_IGN);  // a limit on file sizes shows as an error of the reservation
+  rlimit files{};
+  if (::getrlimit(RLIMIT_NOFILE, &files) == 0) {
+    files.rlim_cur = files.rlim_max;  // connections are descriptors; the soft limit is often 1024
+    ::setrlimit(RLIMIT_NOFILE, &files);
+  }
+}
+
 absl::Status CheckRoom(const SupervisorOptions& options) {
   const LaneOffsets at = OffsetsOf(options.geometry);
   return CheckMemory(options.replicas, at.broker_bytes + at.replica_bytes, AvailableMemoryBytes());
@@ -36,6 +49,7 @@ absl::Status CheckRoom(const SupervisorOptions& options) {
 int Serve(int argc, char** argv) {
   const ServeOptions options = ParseServeOrExit(argc, argv);
   spdlog::set_level(spdlog::level::from_str(options.log_level));
+  PrepareProcess();
   ShutdownSignal shutdown;
   if (absl::Status room = CheckRoom(options.supervisor); !room.ok()) return Refuse(room);
   auto bell = BrokerBell::Create();

@@ -102,6 +102,7 @@ void Worker::TokenizeNew(size_t first_new) {
   for (size_t from = first_new; from < pool_.size(); from += kTokenizeTogether) {
     const size_t to = std::min(pool_.size(), from + kTokenizeTogether);
     std::vector<Prompt*> prompts;
+    prompts.reserve(to - from);
     for (size_t i = from; i < to; ++i) prompts.push_back(&pool_[i].prompt);
     if (engine_.Tokenize(prompts).ok()) continue;
     // One of them is not acceptable: ask singly, to tell which.

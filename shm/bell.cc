@@ -40,6 +40,7 @@ bool SpinWhile(const std::atomic<uint32_t>& word, uint32_t value,
                std::chrono::steady_clock::time_point until) {
   do {
     for (int i = 0; i < 16; ++i) {
+      // A peek, see above.
       if (word.load(std::memory_order_relaxed) != value) return true;
       Pause();
     }

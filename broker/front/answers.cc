@@ -52,15 +52,13 @@ grpc::Status ToGrpcStatus(const Answer& answer) {
     case Outcome::kInvalid:
       return {grpc::StatusCode::INVALID_ARGUMENT, answer.message};
     case Outcome::kNoReplica:
-      return {grpc::StatusCode::UNAVAILABLE, answer.message};
     case Outcome::kReplicaLost:
+    case Outcome::kLeaving:
       return {grpc::StatusCode::UNAVAILABLE, answer.message};
     case Outcome::kOverloaded:
       return {grpc::StatusCode::RESOURCE_EXHAUSTED, answer.message};
     case Outcome::kWithdrawn:
       return {grpc::StatusCode::CANCELLED, answer.message};
-    case Outcome::kLeaving:
-      return {grpc::StatusCode::UNAVAILABLE, answer.message};
   }
   return {grpc::StatusCode::INTERNAL, "unknown outcome"};
 }

@@ -66,6 +66,7 @@ absl::StatusOr<ChildProcess> ChildProcess::Start(const std::vector<std::string>&
   UniqueFd read_end(pipe_ends[0]), write_end(pipe_ends[1]);
   ::fcntl(read_end.get(), F_SETFL, O_NONBLOCK);
   std::vector<char*> argv;
+  argv.reserve(command.size() + 1);
   for (const std::string& word : command) argv.push_back(const_cast<char*>(word.c_str()));
   argv.push_back(nullptr);
 

@@ -80,12 +80,12 @@ void Router::TakeArrivals(Clock::time_point now, Effects* effects) {
       AnswerTicket(*ticket, {Outcome::kNoReplica, "No healthy replicas: all of them are down", 0, {}},
                    effects);
     } else {
-      Enlist(std::move(ticket));
+      Enlist(ticket);
     }
   }
 }
 
-void Router::Enlist(std::shared_ptr<Ticket> ticket) {
+void Router::Enlist(const std::shared_ptr<Ticket>& ticket) {
   const auto plan = PlanShards(ticket->body, model_storage_->max_tokens, CountIdle(), shard_limits_);
   const int64_t deadline =
       MonotonicNs(std::min(ticket->client_deadline, ticket->arrived_at + options_.forward_timeout));
@@ -341,8 +341,7 @@ absl::Status Router::OnServing(uint32_t replica, std::shared_ptr<BrokerLane> lan
       shard_limits_.tokens = std::max<uint64_t>(1, kShardBatches * info.batch_tokens);
       shard_limits_.request_bytes = geometry.request_arena_bytes / 4;
       shard_limits_.rows = std::min<uint64_t>(4096, geometry.response_arena_bytes / 8 / RowBytes(info.dim));
-      max_prompt_bytes_.store(geometry.request_arena_bytes / 4,
-                              std::memory_order_relaxed);  // EDGE(prompt_limit)
+      max_prompt_bytes_ = geometry.request_arena_bytes / 4;
       // EDGE(model) release: the info is complete.
       model_.store(model_storage_.get(), std::memory_order_release);
     }

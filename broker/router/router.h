@@ -90,11 +90,8 @@ class Router final : public LaneObserver, public Reaper {
     // EDGE(model) acquire: the info is complete.
     return model_.load(std::memory_order_acquire);
   }
-  // Longest text that is looked at, in bytes; what follows is cut off.
-  uint64_t max_prompt_bytes() const {
-    // EDGE(prompt_limit) relaxed: a value alone, and set before model().
-    return max_prompt_bytes_.load(std::memory_order_relaxed);
-  }
+  // Longest text that is looked at, in bytes; what follows is cut off. Once model() is not null.
+  uint64_t max_prompt_bytes() const { return max_prompt_bytes_; }
   bool AcceptsWork() const;
   const AdmissionLimits& limits() const { return admission_.limits(); }
   RouterLoad Load() const;
@@ -117,7 +114,7 @@ class Router final : public LaneObserver, public Reaper {
 
   std::optional<Answer> Admit(Ticket& ticket);
   void TakeArrivals(Clock::time_point now, Effects* effects);
-  void Enlist(std::shared_ptr<Ticket> ticket);
+  void Enlist(const std::shared_ptr<Ticket>& ticket);
   void Enqueue(ShardRef shard, bool at_head);
   uint32_t ChooseLane();
   void PostSuspects(Effects* effects);
@@ -141,7 +138,7 @@ class Router final : public LaneObserver, public Reaper {
   Admission admission_;
   Killer killer_;
   std::atomic<const EngineInfo*> model_{nullptr};
-  std::atomic<uint64_t> max_prompt_bytes_{0};
+  uint64_t max_prompt_bytes_ = 0;  // set once, before model_
   std::atomic<bool> leaving_{false};
   moodycamel::ConcurrentQueue<std::shared_ptr<Ticket>> arrivals_;  // admitted, not yet enlisted
 
