@@ -74,6 +74,7 @@ bool Worker::AddPrompts(Job* job) {
   const auto response = lane_.response(submission);
   if (submission.dim != info_.dim || response.size() != submission.rows * RowBytes(submission.dim))
     return false;
+  if (submission.kind > static_cast<uint32_t>(PromptKind::kTokenIds)) return false;
   PromptBlockReader block(request, submission.rows);
   const size_t before = pool_.size();
   for (uint32_t i = 0; i < submission.rows; ++i) {

@@ -9,7 +9,9 @@ namespace zerohop {
 namespace {
 
 using nlohmann::json;
-constexpr size_t kMaxReasonBytes = 4 << 10;
+// So short that a message fits a packet even if every byte is escaped to six.
+constexpr size_t kMaxReasonBytes = 2 << 10;
+constexpr size_t kMaxNameBytes = 256;
 
 json ToJson(const EngineInfo& info) {
   return {{"dim", info.dim},
@@ -17,9 +19,9 @@ json ToJson(const EngineInfo& info) {
           {"vocabulary", info.vocabulary},
           {"batch_tokens", info.batch_tokens},
           {"batch_prompts", info.batch_prompts},
-          {"engine", info.engine},
-          {"dtype", info.dtype},
-          {"task", info.task}};
+          {"engine", info.engine.substr(0, kMaxNameBytes)},
+          {"dtype", info.dtype.substr(0, kMaxNameBytes)},
+          {"task", info.task.substr(0, kMaxNameBytes)}};
 }
 
 struct Encoder {

@@ -104,6 +104,7 @@ absl::StatusOr<ReplicaLane> ReplicaLane::Attach(LaneOffer offer, const LaneIdent
   if (header.generation != expected.generation) {
     return Mismatch("generation", expected.generation, header.generation);
   }
+  if (header.replica != expected.replica) return Mismatch("replica", expected.replica, header.replica);
   if (absl::Status valid = Validate(header.geometry); !valid.ok()) return valid;
   const LaneOffsets at = OffsetsOf(header.geometry);
   auto broker = Segment::Attach(std::move(offer.broker_segment), at.broker_bytes, Access::kReadOnly);

@@ -136,7 +136,8 @@ absl::Status CheckTokenIds(const RequestBody& body, uint32_t vocabulary, uint32_
       (void)cursor.Read(&id, sizeof id);  // within the message, as scanned
       if (id >= 0 && (vocabulary == 0 || static_cast<uint32_t>(id) < vocabulary)) continue;
       return BadPrompt(i, "token id " + std::to_string(id) + " at position " + std::to_string(position) +
-                              " is outside the vocabulary, 0 to " + std::to_string(int64_t{vocabulary} - 1));
+                              " is outside the vocabulary, " +
+                              (vocabulary == 0 ? "0 and up" : "0 to " + std::to_string(vocabulary - 1)));
     }
   }
   return absl::OkStatus();

@@ -24,6 +24,9 @@ class ReplicaOutput {
   static constexpr size_t kLineBytes = 500;  // longer lines are cut
 
   void Append(std::string_view bytes) { pending_ += bytes; }
+  void EndLine() {
+    if (!pending_.empty()) pending_ += '\n';
+  }
   bool NextLine(std::string* line);
   static long ReadSome(int fd, char* buffer, size_t bytes);
 
@@ -38,9 +41,10 @@ bool ReplicaOutput::Drain(int fd, Log log) {
   // Bounded: a replica that prints without end must not hold the supervisor.
   for (int reads = 0; reads < 16; ++reads) {
     const long got = ReadSome(fd, buffer, sizeof buffer);
-    if (got <= 0) return got < 0;
-    Append({buffer, static_cast<size_t>(got)});
+    if (got > 0) Append({buffer, static_cast<size_t>(got)});
+    if (got == 0) EndLine();  // the last word of a crash often lacks its newline
     while (NextLine(&line)) log(line);
+    if (got <= 0) return got < 0;
   }
   return true;
 }

@@ -104,7 +104,7 @@ void Router::Enlist(const std::shared_ptr<Ticket>& ticket) {
 
 void Router::Enqueue(ShardRef shard, bool at_head) {
   if (shard->suspect) {
-    suspects_.push_back(std::move(shard));
+    at_head ? suspects_.push_front(std::move(shard)) : suspects_.push_back(std::move(shard));
     return;
   }
   const bool late = placement_.policy() == Policy::kSharedQueue || serving_ == 0;
@@ -125,12 +125,14 @@ uint32_t Router::ChooseLane() {
 void Router::PostWaiting(Effects* effects) {
   PostSuspects(effects);
   for (Lane& lane : lanes_) {
+    lane.no_room = false;
     while (lane.port && lane.port->HasCredit() && PostFront(lane.queue, lane, effects)) {
     }
   }
   while (shared_.Front() != nullptr) {
     Lane* lane = LeastBusyLane();
-    if (lane == nullptr || !PostFront(shared_, *lane, effects)) break;
+    if (lane == nullptr) break;
+    lane->no_room = !PostFront(shared_, *lane, effects);
   }
 }
 
@@ -140,7 +142,7 @@ void Router::PostSuspects(Effects* effects) {
   Lane* secluded = nullptr;
   Lane* least_busy = nullptr;
   for (Lane& lane : lanes_) {
-    if (!lane.port) continue;
+    if (!lane.port || !lane.port->garbage().empty()) continue;
     if (lane.port->seclusion != Seclusion::kNone) secluded = &lane;
     if (!least_busy || lane.port->tokens_in_flight() < least_busy->port->tokens_in_flight())
       least_busy = &lane;
@@ -181,7 +183,7 @@ bool Router::Post(const ShardRef& shard, Lane& lane, Effects* effects) {
 Router::Lane* Router::LeastBusyLane() {
   Lane* best = nullptr;
   for (Lane& lane : lanes_) {
-    if (!lane.port || !lane.port->HasCredit()) continue;
+    if (!lane.port || lane.no_room || !lane.port->HasCredit()) continue;
     // The first of equals: it is the one whose caches are warm.
     if (best == nullptr || lane.port->tokens_in_flight() < best->port->tokens_in_flight()) best = &lane;
   }

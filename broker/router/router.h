@@ -104,6 +104,7 @@ class Router final : public LaneObserver, public Reaper {
   struct Lane {
     std::shared_ptr<LanePort> port;  // null: nobody serves
     ShardQueue queue;                // policies that bind at once
+    bool no_room = false;            // for what this turn tried to post
   };
   // What to do once the lock is left.
   struct Effects {

@@ -14,11 +14,15 @@
 
 namespace zerohop {
 
-// Float `i` of the row that belongs to `prompt`.
-inline float KnownValue(std::string_view prompt, uint32_t i) {
-  uint32_t hash = 2166136261u ^ (i * 2654435761u);
+inline uint32_t PromptHash(std::string_view prompt) {
+  uint32_t hash = 2166136261u;
   for (char c : prompt) hash = (hash ^ static_cast<uint8_t>(c)) * 16777619u;
-  return static_cast<float>(hash >> 8);
+  return hash;
+}
+
+// Float `i` of the row that belongs to a prompt of this hash.
+inline float KnownValue(uint32_t prompt_hash, uint32_t i) {
+  return static_cast<float>((prompt_hash ^ (i + 1) * 2654435761u) * 16777619u >> 8);
 }
 
 // The rows of `prompts`, as they must lie in a response region.
@@ -29,8 +33,9 @@ std::string KnownRows(const Prompts& prompts, uint32_t dim) {
   for (const auto& prompt : prompts) {
     const auto header = RowHeader(dim);
     std::memcpy(row, header.data(), header.size());
+    const uint32_t hash = PromptHash(prompt);
     for (uint32_t i = 0; i < dim; ++i) {
-      const float value = KnownValue(prompt, i);
+      const float value = KnownValue(hash, i);
       std::memcpy(row + kRowHeaderBytes + i * sizeof value, &value, sizeof value);
     }
     row += RowBytes(dim);

@@ -1,0 +1,96 @@
+// Every policy answers everything, and places as its name says.
+
+#include <gtest/gtest.h>
+
+#include "broker/router/router.h"
+#include "tests/support/router_house.h"
+
+namespace zerohop {
+namespace {
+
+RouterOptions With(Policy policy) {
+  RouterOptions options;
+  options.policy = policy;
+  return options;
+}
+
+class RouterPolicy : public testing::TestWithParam<Policy> {};
+
+TEST_P(RouterPolicy, EverythingIsAnsweredThroughADeath) {
+  RouterHouse house(With(GetParam()));
+  house.info.batch_tokens = 16;  // little credit: much waits in the queues
+  house.Serve(0);
+  house.Serve(1);
+  std::vector<TestCall*> calls;
+  for (int i = 0; i < 20; ++i) calls.push_back(&house.Submit(NumberedPrompts(1 + i % 7)));
+  house.replica(0).TakeOne();
+  house.Die(0);
+  for (int i = 0; i < 5; ++i) calls.push_back(&house.Submit(NumberedPrompts(3)));
+  house.Settle();
+  for (TestCall* call : calls) EXPECT_EMBEDDED(*call);
+  EXPECT_EQ(house.router().Load().waiting_shards, 0u);
+}
+
+TEST_P(RouterPolicy, WorkThatWaitedThroughAnOutageIsAnswered) {
+  RouterHouse house(With(GetParam()));
+  house.Serve(0);
+  TestCall& before = house.Submit({"before"});
+  house.Die(0);
+  TestCall& during = house.Submit({"during"});
+  house.Serve(1);
+  house.Settle();
+  EXPECT_EMBEDDED(before);
+  EXPECT_EMBEDDED(during);
+}
+
+TEST_P(RouterPolicy, ManyRequestsReachEveryReplica) {
+  RouterHouse house(With(GetParam()));
+  for (uint32_t i = 0; i < 3; ++i) house.Serve(i);
+  for (int i = 0; i < 30; ++i) house.Submit({"request " + std::to_string(i)});
+  for (uint32_t i = 0; i < 3; ++i) EXPECT_FALSE(house.replica(i).TakeAll().empty()) << i;
+}
+
+INSTANTIATE_TEST_SUITE_P(Each, RouterPolicy,
+                         testing::Values(Policy::kSharedQueue, Policy::kRoundRobin, Policy::kLeastLoaded,
+                                         Policy::kRandom, Policy::kPowerOfTwo),
+                         [](const auto& one) { return std::string(Name(one.param)); });
+
+TEST(RouterPolicies, RoundRobinTakesTurns) {
+  RouterHouse house(With(Policy::kRoundRobin));
+  for (uint32_t i = 0; i < 3; ++i) house.Serve(i);
+  for (int i = 0; i < 9; ++i) house.Submit({"x"});
+  for (uint32_t i = 0; i < 3; ++i) EXPECT_EQ(house.replica(i).TakeAll().size(), 3u);
+}
+
+TEST(RouterPolicies, LeastLoadedFollowsWorkInFlightNotHistory) {
+  RouterHouse house(With(Policy::kLeastLoaded));
+  house.Serve(0);
+  house.Serve(1);
+  for (int i = 0; i < 5; ++i) {
+    house.Submit({"x"});
+    EXPECT_EQ(house.Settle(), 1u);
+  }
+  house.Submit(NumberedPrompts(8));  // both idle again: to the first
+  house.Submit({"small"});           // to the other
+  house.Submit({"small"});           // still the lighter one
+  EXPECT_EQ(house.replica(0).TakeAll().size(), 1u);
+  EXPECT_EQ(house.replica(1).TakeAll().size(), 2u);
+}
+
+TEST(RouterPolicies, SharedQueueBindsLate) {
+  RouterHouse house;
+  house.info.batch_tokens = 1;  // one shard in flight each
+  house.Serve(0);
+  house.Serve(1);
+  for (int i = 0; i < 6; ++i) house.Submit({"a prompt of some length"});
+  // Lane 0 is stuck; lane 1 serves all the rest.
+  size_t served = 0;
+  for (size_t some = 1; some > 0; served += some) {
+    some = house.replica(1).AnswerAll();
+    house.Reap();
+  }
+  EXPECT_EQ(served, 5u);
+}
+
+}  // namespace
+}  // namespace zerohop

@@ -1,0 +1,230 @@
+// The bell loses no ring: a lost one would show as a wait that lasts all of
+// kNever, and as a round that the sleeper had to be told of twice.
+
+#include "shm/bell.h"
+
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <thread>
+#include <vector>
+
+namespace zerohop {
+namespace {
+
+using std::chrono::nanoseconds;
+using std::chrono::seconds;
+
+constexpr seconds kNever(100);
+
+struct Bell {
+  BellRinger ringer() { return {&rings, &sleeping}; }
+  BellSleeper sleeper(nanoseconds spin = nanoseconds(0)) { return {&rings, &sleeping, spin}; }
+  BellAttendant attendant() { return {&rings, &sleeping}; }
+
+  std::atomic<uint32_t> rings{0}, sleeping{kAwake};
+};
+
+TEST(Bell, RingDuringTheLookEndsTheNextWaitAtOnce) {
+  Bell bell;
+  auto sleeper = bell.sleeper();
+  bell.ringer().Ring();
+  const auto begin = std::chrono::steady_clock::now();
+  sleeper.Wait(kNever);
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, kNever) << "the ring was lost";
+  EXPECT_EQ(bell.sleeping, kAwake);
+}
+
+TEST(Bell, WaitIsBoundedWhenNobodyRings) {
+  Bell bell;
+  auto sleeper = bell.sleeper();
+  const auto begin = std::chrono::steady_clock::now();
+  sleeper.Wait(std::chrono::milliseconds(2));
+  EXPECT_GE(std::chrono::steady_clock::now() - begin, std::chrono::milliseconds(2));
+  EXPECT_EQ(bell.sleeping, kAwake);
+}
+
+TEST(Bell, ManyRingsEndOneWait) {
+  Bell bell;
+  auto sleeper = bell.sleeper();
+  for (int i = 0; i < 5; ++i) bell.ringer().Ring();
+  sleeper.Wait(kNever);
+  const auto begin = std::chrono::steady_clock::now();
+  sleeper.Wait(std::chrono::milliseconds(2));
+  EXPECT_GE(std::chrono::steady_clock::now() - begin, std::chrono::milliseconds(2)) << "all were answered";
+}
+
+TEST(Bell, CountOfRingsMayWrap) {
+  Bell bell;
+  bell.rings = ~0u;
+  auto sleeper = bell.sleeper();
+  sleeper.Wait(kNever);  // ~0 rings are news to it
+  bell.ringer().Ring();
+  EXPECT_EQ(bell.rings, 0u);
+  const auto begin = std::chrono::steady_clock::now();
+  sleeper.Wait(kNever);
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, kNever);
+}
+
+// Two threads hand a turn to and fro. Every hand-over is one ring; the other side sleeps, or is about to, or
+// is not yet: all interleavings occur over many rounds.
+void PlayPingPong(nanoseconds spin, int rounds) {
+  Bell there, back;
+  std::atomic<int> ping{0}, pong{0};
+  std::atomic<bool> lost{false};
+  const auto wait_for = [&](BellSleeper& sleeper, std::atomic<int>& turn, int round) {
+    while (turn.load(std::memory_order_acquire) != round && !lost) {
+      const auto begin = std::chrono::steady_clock::now();
+      sleeper.Wait(kNever);
+      if (std::chrono::steady_clock::now() - begin >= kNever) lost = true;
+    }
+  };
+  std::thread other([&] {
+    auto sleeper = there.sleeper(spin);
+    for (int round = 1; round <= rounds && !lost; ++round) {
+      wait_for(sleeper, ping, round);
+      pong.store(round, std::memory_order_release);
+      back.ringer().Ring();
+    }
+  });
+  auto sleeper = back.sleeper(spin);
+  for (int round = 1; round <= rounds && !lost; ++round) {
+    ping.store(round, std::memory_order_release);
+    there.ringer().Ring();
+    wait_for(sleeper, pong, round);
+  }
+  other.join();
+  EXPECT_FALSE(lost);
+  EXPECT_EQ(pong, rounds);
+}
+
+TEST(Bell, NoRingIsLostBetweenTwoThreadsThatSleep) {
+  PlayPingPong(nanoseconds(0), 20'000);
+}
+
+TEST(Bell, NoRingIsLostBetweenTwoThreadsThatSpinFirst) {
+  PlayPingPong(std::chrono::microseconds(20), 5'000);
+}
+
+// Several ringers, plain data published before each ring: as replicas and front threads do.
+TEST(Bell, SleeperSeesWhatWasPublishedBeforeTheRing) {
+  constexpr uint64_t kRounds = 20'000;
+  Bell bell;
+  std::atomic<uint64_t> published[2] = {0, 0};
+  std::vector<std::thread> ringers;
+  for (auto& mine : published) {
+    ringers.emplace_back([&] {
+      for (uint64_t i = 0; i < kRounds; ++i) {
+        mine.fetch_add(1, std::memory_order_relaxed);
+        bell.ringer().Ring();
+        if (i % 64 == 0) std::this_thread::yield();  // let the sleeper fall asleep
+      }
+    });
+  }
+  auto sleeper = bell.sleeper();
+  while (published[0].load(std::memory_order_relaxed) + published[1].load(std::memory_order_relaxed) <
+         2 * kRounds) {
+    const auto begin = std::chrono::steady_clock::now();
+    sleeper.Wait(kNever);
+    ASSERT_LT(std::chrono::steady_clock::now() - begin, kNever) << "the last ring was lost";
+  }
+  for (auto& ringer : ringers) ringer.join();
+}
+
+TEST(BellAttendant, IsRefusedWhileTheSleeperIsAwake) {
+  Bell bell;
+  EXPECT_FALSE(bell.attendant().Attend(kNever));
+  EXPECT_EQ(bell.sleeping, kAwake);
+}
+
+TEST(BellAttendant, IsRefusedWhileAnotherAttends) {
+  Bell bell;
+  bell.sleeping = kAttended;
+  EXPECT_FALSE(bell.attendant().Attend(kNever));
+  EXPECT_EQ(bell.sleeping, kAttended);
+}
+
+TEST(BellAttendant, LeavesTheSleeperAsleepAndSaysThatALookIsDue) {
+  Bell bell;
+  bell.sleeping = kAsleep;
+  EXPECT_TRUE(bell.attendant().Attend(nanoseconds(0)));
+  EXPECT_EQ(bell.sleeping, kAsleep);
+}
+
+TEST(BellAttendant, DoesNotPutAnAwakenedSleeperToSleep) {
+  Bell bell;
+  bell.sleeping = kAsleep;
+  std::thread waking([&] {
+    while (bell.sleeping != kAttended) std::this_thread::yield();
+    bell.sleeping = kAwake;  // its bounded sleep ended
+    bell.rings.fetch_add(1);
+  });
+  EXPECT_TRUE(bell.attendant().Attend(kNever));
+  waking.join();
+  EXPECT_EQ(bell.sleeping, kAwake);
+}
+
+// A sleeper, an attendant that comes and goes, a ringer: whoever is told to look finds every ring's work.
+TEST(BellAttendant, NoRingIsLostWhileAnAttendantComesAndGoes) {
+  constexpr int kRounds = 3'000;
+  Bell bell;
+  std::atomic<int> published{0}, seen{0};
+  std::atomic<bool> done{false};
+  const auto look = [&] {
+    const int now = published.load(std::memory_order_acquire);
+    int before = seen.load();
+    while (before < now && !seen.compare_exchange_weak(before, now)) {
+    }
+  };
+  std::thread sleeping([&] {
+    auto sleeper = bell.sleeper();
+    while (!done) {
+      sleeper.Wait(kNever);
+      look();
+    }
+  });
+  std::thread attending([&] {
+    while (!done) {
+      if (bell.attendant().Attend(std::chrono::microseconds(5))) look();
+      std::this_thread::yield();
+    }
+  });
+  const auto begin = std::chrono::steady_clock::now();
+  bool lost = false;
+  for (int round = 1; round <= kRounds && !lost; ++round) {
+    published.store(round, std::memory_order_release);
+    bell.ringer().Ring();
+    while (seen.load() < round && !lost) {
+      std::this_thread::yield();
+      lost = std::chrono::steady_clock::now() - begin > kNever;
+    }
+  }
+  done = true;
+  bell.ringer().Ring();
+  sleeping.join();
+  attending.join();
+  EXPECT_FALSE(lost) << "nobody looked after round " << seen;
+}
+
+TEST(SpinBudget, SpinsWhileWaitsAreShortAndStopsWhenTheyAreLong) {
+  SpinBudget budget(std::chrono::microseconds(50));
+  EXPECT_EQ(budget.budget(), std::chrono::microseconds(50));
+  for (int i = 0; i < 64; ++i) budget.Record(std::chrono::milliseconds(10));
+  EXPECT_EQ(budget.budget(), nanoseconds(0));
+  for (int i = 0; i < 128; ++i) budget.Record(std::chrono::microseconds(5));
+  EXPECT_EQ(budget.budget(), std::chrono::microseconds(50));
+}
+
+TEST(SpinBudget, LimitOfZeroNeverSpins) {
+  SpinBudget budget{nanoseconds(0)};
+  EXPECT_EQ(budget.budget(), nanoseconds(0));
+  for (int i = 0; i < 64; ++i) budget.Record(nanoseconds(1));
+  EXPECT_EQ(budget.budget(), nanoseconds(0));
+}
+
+TEST(UsableCpus, IsAtLeastOne) {
+  EXPECT_GE(UsableCpus(), 1);
+}
+
+}  // namespace
+}  // namespace zerohop
