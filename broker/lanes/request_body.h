@@ -9,7 +9,6 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 #include <span>
 #include <vector>
 
@@ -41,7 +40,7 @@ struct RequestBody {
     while (length > 0) {
       const auto rest = pieces[piece++].subspan(skip);
       const size_t bytes = std::min<size_t>(rest.size(), length);
-      std::memcpy(to, rest.data(), bytes);
+      std::copy_n(rest.data(), bytes, to);  // a piece may be empty, and have no address
       to += bytes;
       length -= static_cast<uint32_t>(bytes);
       skip = 0;
