@@ -5,7 +5,8 @@
 // written. The replica's main thread; owns nothing shared.
 //
 // A submission is a job while it is here. Prompts of all jobs wait in one
-// pool, so that a short query need not wait for a long request to end.
+// pool: a short query that is like the oldest prompt in length runs with it,
+// instead of after all prompts of a long request.
 
 #include <cstdint>
 #include <functional>

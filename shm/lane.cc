@@ -34,7 +34,8 @@ absl::StatusOr<BrokerBell> BrokerBell::Create() {
 absl::StatusOr<BrokerLane> BrokerLane::Create(const LaneIdentity& identity, const LaneGeometry& geometry) {
   if (absl::Status valid = Validate(geometry); !valid.ok()) return valid;
   const LaneOffsets at = OffsetsOf(geometry);
-  auto broker = Segment::Create(LaneName(identity, "requests"), at.broker_bytes, Access::kReadWrite);
+  auto broker =
+      Segment::Create(LaneName(identity, "requests"), at.broker_bytes, Access::kReadWrite, Access::kReadOnly);
   if (!broker.ok()) return broker.status();
   auto replica = Segment::Create(LaneName(identity, "responses"), at.replica_bytes, Access::kReadOnly);
   if (!replica.ok()) return replica.status();

@@ -41,7 +41,7 @@ void UniqueFd::Reset() {
   if (fd_ >= 0) ::close(Release());
 }
 
-absl::StatusOr<Segment> Segment::Create(const std::string& name, size_t bytes, Access access) {
+absl::StatusOr<Segment> Segment::Create(const std::string& name, size_t bytes, Access access, Access peers) {
   UniqueFd fd(::memfd_create(name.c_str(), MFD_CLOEXEC | MFD_ALLOW_SEALING));
   if (!fd) return absl::InternalError("cannot make shared memory for " + name + ": " + Reason());
   // Allocates every page; ftruncate alone would only promise them.
@@ -49,10 +49,14 @@ absl::StatusOr<Segment> Segment::Create(const std::string& name, size_t bytes, A
     return absl::ResourceExhaustedError("cannot reserve " + MiB(bytes) + " of shared memory for " + name +
                                         ": " + Reason());
   }
-  if (::fcntl(fd.get(), F_ADD_SEALS, kSeals) != 0) {
+  // Mapped before it is sealed: the seal against writers spares mappings that are there already.
+  auto segment = Map(std::move(fd), bytes, access);
+  if (!segment.ok()) return segment;
+  const int seals = peers == Access::kReadOnly ? kSeals | F_SEAL_FUTURE_WRITE : kSeals;
+  if (::fcntl(segment->fd_.get(), F_ADD_SEALS, seals) != 0) {
     return absl::InternalError("cannot seal the shared memory for " + name + ": " + Reason());
   }
-  return Map(std::move(fd), bytes, access);
+  return segment;
 }
 
 absl::StatusOr<Segment> Segment::Attach(UniqueFd fd, size_t bytes, Access access) {

@@ -43,7 +43,9 @@ class Segment {
 
   // Makes, reserves, seals and maps a segment of `bytes`, a multiple of the page size.
   // `name` shows in /proc/PID/maps. ResourceExhausted where the machine has no room.
-  static absl::StatusOr<Segment> Create(const std::string& name, size_t bytes, Access access);
+  // `peers`: read-only peers cannot make it writable again, not even by opening it anew.
+  static absl::StatusOr<Segment> Create(const std::string& name, size_t bytes, Access access,
+                                        Access peers = Access::kReadWrite);
 
   // Maps what a peer sent. Refuses a segment of another size, or one that its
   // maker could still shrink.

@@ -32,6 +32,7 @@ class LaneMemory {
   // The dispatcher takes released regions back before it looks for room.
   bool TakeReleased(uint64_t* offset) { return released_.try_dequeue(*offset); }
   void SetStarved(bool starved) {
+    if (starved_.load(std::memory_order_relaxed) == starved) return;  // only the dispatcher writes it
     // EDGE(starved) seq_cst: the dispatcher looks for releases once more after this.
     starved_.store(starved, std::memory_order_seq_cst);
   }

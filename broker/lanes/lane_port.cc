@@ -89,7 +89,10 @@ PostResult LanePort::Post(const ShardRef& shard, bool quiet) {
 
 std::optional<uint64_t> LanePort::AllocateResponse(uint64_t bytes) {
   auto region = responses_.Allocate(bytes);
-  if (region) return region;
+  if (region) {
+    memory_->SetStarved(false);
+    return region;
+  }
   // Looked for once more after the flag is up: a release in between rings the bell or is found here.
   memory_->SetStarved(true);
   CollectReleased();

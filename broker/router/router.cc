@@ -3,6 +3,7 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <cassert>
 
 #include "shm/row.h"
 
@@ -35,6 +36,7 @@ void Router::Effects::Perform() {
 }
 
 void Router::Submit(std::shared_ptr<Ticket> ticket) {
+  assert(!ticket->body.prompts.empty());  // the front refuses such requests
   const Clock::time_point now = Clock::now();
   ticket->arrived_at = now;
   if (auto refusal = Admit(*ticket)) {
