@@ -6,6 +6,8 @@
 #include <spdlog/spdlog.h>
 #include <sys/resource.h>
 
+#include <algorithm>
+#include <chrono>
 #include <csignal>
 #include <cstdio>
 #include <string>
@@ -23,6 +25,9 @@
 namespace zerohop {
 namespace {
 
+// What replicas get to leave, even when the requests took the whole drain time.
+constexpr std::chrono::nanoseconds kReplicaLeave = std::chrono::seconds(1);
+
 // A start that failed: one sentence, and a non-zero exit.
 int Refuse(const absl::Status& why) {
   std::fprintf(stderr, "zerohop serve: %s\n", std::string(why.message()).c_str());
@@ -31,6 +36,7 @@ int Refuse(const absl::Status& why) {
 
 // What the process needs of its surroundings before it has threads.
 void PrepareProcess() {
+  std::signal(SIGCHLD, SIG_DFL);  // inherited as ignored, it would have the kernel reap our replicas
   std::signal(SIGPIPE, SIG_IGN);  // a log reader that goes away must not end the server
   std::signal(SIGXFSZ, SIG_IGN);  // a limit on file sizes shows as an error of the reservation
   rlimit files{};
@@ -73,8 +79,9 @@ int Serve(int argc, char** argv) {
   const std::string failure = shutdown.Wait();
   spdlog::info("draining");
   router.BeginLeaving();
+  const auto deadline = std::chrono::steady_clock::now() + options.drain_timeout;
   (*front)->Drain(failure.empty() ? options.drain_timeout : std::chrono::nanoseconds(0));
-  (*supervisor)->Drain(options.drain_timeout);
+  (*supervisor)->Drain(std::max(deadline - std::chrono::steady_clock::now(), kReplicaLeave));
   if (!failure.empty()) return Refuse(absl::InternalError(failure));
   spdlog::info("stopped");
   return 0;

@@ -11,6 +11,8 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 constexpr std::chrono::milliseconds kLongestSleep(100);
+constexpr size_t kBatchesAhead = 8;       // prompts taken before they run, to choose like lengths from
+constexpr size_t kMaxDetailBytes = 1024;  // of an error, for people
 constexpr size_t kTokenizeTogether = 32;  // texts a Tokenize call; more gain nothing
 
 int64_t Nanoseconds(Clock::duration d) {
@@ -44,7 +46,7 @@ absl::Status Worker::TakeSubmissions() {
   const size_t first_new = pool_.size();
   Submission submission;
   // Enough to choose like lengths from; the rest stays in the ring, where the broker can still withdraw it.
-  while (pool_.size() < 8 * size_t{info_.batch_prompts}) {
+  while (pool_.size() < kBatchesAhead * size_t{info_.batch_prompts}) {
     const RingResult taken = lane_.TakeSubmission(&submission);
     if (taken == RingResult::kCorrupt) return absl::InternalError("the submission ring is corrupt");
     if (taken != RingResult::kDone) break;
@@ -102,6 +104,7 @@ bool Worker::AddPrompts(Job* job) {
 void Worker::TokenizeNew(size_t first_new) {
   for (size_t from = first_new; from < pool_.size(); from += kTokenizeTogether) {
     const size_t to = std::min(pool_.size(), from + kTokenizeTogether);
+    lane_.heartbeat().Enter(Phase::kRunning);  // a huge text takes its time, too
     std::vector<Prompt*> prompts;
     prompts.reserve(to - from);
     for (size_t i = from; i < to; ++i) prompts.push_back(&pool_[i].prompt);
@@ -111,7 +114,11 @@ void Worker::TokenizeNew(size_t first_new) {
       Prompt* one = &pool_[i].prompt;
       const absl::Status status = engine_.Tokenize({&one, 1});
       if (status.ok()) continue;
-      Fail(pool_[i].job, CompletionStatus::kRejected, pool_[i].index, std::string(status.message()));
+      // Only what the engine calls invalid is the caller's mistake; anything else another replica may do
+      // better.
+      const auto outcome =
+          absl::IsInvalidArgument(status) ? CompletionStatus::kRejected : CompletionStatus::kFailed;
+      Fail(pool_[i].job, outcome, pool_[i].index, std::string(status.message()));
     }
   }
   // What failed above is dropped with the withdrawn.
@@ -218,7 +225,8 @@ absl::Status Worker::Publish(const Job& job) {
   completion.busy_ns = job.busy_ns;
   if (!job.detail.empty()) {
     const auto response = lane_.response(job.submission);
-    completion.detail_length = static_cast<uint32_t>(std::min(job.detail.size(), response.size()));
+    completion.detail_length =
+        static_cast<uint32_t>(std::min({job.detail.size(), response.size(), kMaxDetailBytes}));
     std::copy_n(reinterpret_cast<const std::byte*>(job.detail.data()), completion.detail_length,
                 response.data());
   }

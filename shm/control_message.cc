@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "shm/printable.h"
 #include "shm/row.h"
 
 namespace zerohop {
@@ -34,7 +35,7 @@ struct Encoder {
   }
   json operator()(const Ready& m) const { return {{"type", "ready"}, {"info", ToJson(m.info)}}; }
   json operator()(const Failed& m) const {
-    return {{"type", "failed"}, {"reason", m.reason.substr(0, kMaxReasonBytes)}};
+    return {{"type", "failed"}, {"reason", Printable(m.reason, kMaxReasonBytes)}};
   }
   json operator()(const Drain&) const { return {{"type", "drain"}}; }
 };
@@ -52,7 +53,7 @@ T Number(const json& object, const char* name) {
 
 std::string Text(const json& object, const char* name) {
   const auto& text = object.at(name).get_ref<const std::string&>();
-  return text.substr(0, kMaxReasonBytes);
+  return Printable(text, kMaxReasonBytes);
 }
 
 Ready ReadyFrom(const json& object) {
@@ -81,7 +82,7 @@ ControlMessage FromJson(const json& object) {
   if (type == "ready") return ReadyFrom(object);
   if (type == "failed") return Failed{Text(object, "reason")};
   if (type == "drain") return Drain{};
-  throw std::runtime_error("unknown type '" + type.substr(0, 40) + "'");
+  throw std::runtime_error("unknown type '" + Printable(type, 40) + "'");
 }
 
 }  // namespace
@@ -98,7 +99,7 @@ absl::StatusOr<ControlMessage> Decode(std::string_view bytes) {
   try {
     return FromJson(json::parse(bytes));
   } catch (const std::exception& error) {
-    return absl::InvalidArgumentError(std::string("bad control message: ") + error.what());
+    return absl::InvalidArgumentError("bad control message: " + Printable(error.what(), kMaxNameBytes));
   }
 }
 

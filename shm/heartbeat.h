@@ -57,10 +57,10 @@ class HeartbeatReader {
     const uint32_t phase = slot_->phase.load(std::memory_order_relaxed);  // a value alone
     return phase <= 2 ? static_cast<Phase>(phase) : Phase::kRunning;
   }
+  // False while the process is still on its way to its first beat.
+  bool HasBeaten() const { return beat_ != 0; }
   Clock::duration BeatSilentFor(Clock::time_point now) const { return now - beat_seen_at_; }
   Clock::duration ProgressSilentFor(Clock::time_point now) const { return now - progress_seen_at_; }
-  // Work was just given: silence counts from here.
-  void ProgressExpectedFrom(Clock::time_point now) { progress_seen_at_ = now; }
 
  private:
   const HeartbeatSlot* slot_ = nullptr;

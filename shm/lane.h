@@ -6,7 +6,7 @@
 // BrokerLane: made by the supervisor; Submit by whoever holds the dispatch
 // lock, TakeCompletion likewise. Unmapped when the last region reference goes.
 // ReplicaLane: used by the shim's worker, except the heartbeat's beat.
-// Neither knows what is in flight; lanes/in_flight.h does.
+// Neither knows what is in flight; the broker's LanePort does.
 
 #include <atomic>
 #include <chrono>

@@ -3,9 +3,12 @@
 #include "broker/front/answers.h"
 #include "broker/front/request_id.h"
 #include "broker/front/wire_scan.h"
+#include "shm/row.h"
 
 namespace zerohop {
 namespace {
+
+constexpr uint64_t kMaxHeaderBytes = 65 << 10;  // of an answer: request_id and numbers
 
 using SteadyClock = std::chrono::steady_clock;
 
@@ -81,8 +84,17 @@ bool EncodeCall::ReadPieces() {
 
 absl::Status EncodeCall::CheckPrompts(const EngineInfo& model) {
   RequestBody& body = ticket_->body;
-  return body.kind == PromptKind::kTokenIds ? CheckTokenIds(body, model.vocabulary, model.max_tokens)
-                                            : CheckTexts(&body, context_.router.max_prompt_bytes());
+  // Computed first and refused by gRPC afterwards would cost minutes for nothing.
+  const uint64_t answer_bytes = body.prompts.size() * RowBytes(model.dim) + kMaxHeaderBytes;
+  if (answer_bytes > context_.max_message_bytes) {
+    return absl::InvalidArgumentError(std::to_string(body.prompts.size()) + " prompts need an answer of " +
+                                      std::to_string(answer_bytes) + " bytes; the limit of a message is " +
+                                      std::to_string(context_.max_message_bytes));
+  }
+  if (body.kind == PromptKind::kText) return CheckTexts(&body, context_.router.max_prompt_bytes());
+  const uint64_t most_ids = context_.router.max_prompt_bytes() / sizeof(int32_t);
+  return CheckTokenIds(body, model.vocabulary,
+                       static_cast<uint32_t>(std::min<uint64_t>(model.max_tokens, most_ids)));
 }
 
 void EncodeCall::Submit() {
@@ -102,6 +114,7 @@ void EncodeCall::Submit() {
 void EncodeCall::OnAnswer(Answer answer) {
   if (answer.outcome != Outcome::kEmbedded)
     return writer_.FinishWithError(ToGrpcStatus(answer), &on_finished_);
+  unsent_ = std::move(answer.bytes);
   writer_.Finish(FrameEmbeddings(ticket_->request_id, n_prompts_, std::move(answer)), grpc::Status::OK,
                  &on_finished_);
 }

@@ -31,6 +31,7 @@ struct EncodeContext {
   AsyncService& service;
   LiveCalls& live_calls;
   std::string served_model;
+  uint64_t max_message_bytes = 0;  // of an answer
 };
 
 class EncodeCall final : public AnswerSink {
@@ -65,6 +66,7 @@ class EncodeCall final : public AnswerSink {
   std::vector<grpc::Slice> slices_;  // own the bytes that the ticket's body refers to
   grpc::ServerAsyncResponseWriter<grpc::ByteBuffer> writer_;
   std::shared_ptr<Ticket> ticket_;
+  AdmittedBytes unsent_;  // of the answer, until this call ends
   int32_t n_prompts_ = 0;
   std::atomic<Progress> progress_{Progress::kSubmitting};
   std::atomic<int> references_{2};  // one for each end to come, one while Submit runs

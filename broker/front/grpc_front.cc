@@ -24,7 +24,9 @@ void RunQueue(grpc::ServerCompletionQueue* queue) {
 }
 
 // What gRPC says goes where everything goes; its errors are told by us, in one sentence.
-void LogForGrpc(gpr_log_func_args* entry) { spdlog::debug("grpc: {}", entry->message); }
+void LogForGrpc(gpr_log_func_args* entry) {
+  spdlog::debug("grpc: {}", entry->message);
+}
 
 }  // namespace
 
@@ -36,7 +38,8 @@ absl::StatusOr<std::unique_ptr<GrpcFront>> GrpcFront::Create(const GrpcFrontOpti
 }
 
 GrpcFront::GrpcFront(const GrpcFrontOptions& options, Router& router, const Supervisor& supervisor)
-    : encode_context_{router, service_, live_calls_, options.served_model},
+    : encode_context_{router, service_, live_calls_, options.served_model,
+                      static_cast<uint64_t>(options.max_message_bytes)},
       control_context_{router, supervisor, options.served_model, options.policy} {}
 
 GrpcFront::~GrpcFront() {
@@ -52,6 +55,9 @@ absl::Status GrpcFront::Bind(const GrpcFrontOptions& options) {
   builder.SetMaxSendMessageSize(options.max_message_bytes);
   // Else a second server on the same port would start, and take half of the calls.
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+  // A client that is gone without a word must not hold its answers for ever.
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, 60'000);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 20'000);
   // Health and reflection are synchronous services; they need one thread, not one per core.
   builder.SetSyncServerOption(grpc::ServerBuilder::SyncServerOption::NUM_CQS, 1);
   builder.SetSyncServerOption(grpc::ServerBuilder::SyncServerOption::MAX_POLLERS, 1);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <random>
 
+#include "shm/printable.h"
 #include "shm/prompt_block.h"
 #include "shm/row.h"
 
@@ -12,6 +13,8 @@ namespace {
 // Rows are copied out of the arena, and their region freed at once, while less than this part of it is free:
 // answers to slow clients must not starve the lane.
 constexpr uint64_t kScarceFraction = 4;
+
+constexpr size_t kMaxDetailBytes = 1024;  // it becomes a status message, which travels in a header
 
 uint64_t RandomBits() {
   std::random_device device;
@@ -141,7 +144,8 @@ bool LanePort::FinishOne(const Completion& completion, std::vector<Finished>* fi
     done.rows = TakeRows(entry.submission);
   } else {
     const std::byte* detail = memory_->lane().response(entry.submission.response_offset);
-    done.detail.assign(reinterpret_cast<const char*>(detail), completion.detail_length);
+    done.detail =
+        Printable({reinterpret_cast<const char*>(detail), completion.detail_length}, kMaxDetailBytes);
     responses_.Free(entry.submission.response_offset);
   }
   return true;

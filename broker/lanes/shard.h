@@ -13,6 +13,8 @@ namespace zerohop {
 
 struct Ticket;  // router/ticket.h
 
+inline constexpr uint32_t kNobody = ~0u;
+
 struct Shard {
   Ticket* ticket = nullptr;
   const RequestBody* body = nullptr;  // its ticket's
@@ -22,8 +24,9 @@ struct Shard {
   uint64_t request_bytes = 0;         // of its prompts
   int64_t deadline_monotonic_ns = 0;  // 0: none
   int32_t priority = 0;
-  uint32_t attempts = 0;  // times posted
-  bool suspect = false;   // was begun by a replica that died: runs alone now
+  uint32_t attempts = 0;         // times posted, unless its replica died without having begun
+  uint32_t failed_on = kNobody;  // whose engine failed with it last: another is tried next
+  bool suspect = false;          // was begun by a replica that died: runs alone now
 };
 
 using ShardRef = std::shared_ptr<Shard>;

@@ -57,15 +57,19 @@ void DescribeServing(CLI::App& app, Flags& f) {
       ->group("Serving");
   app.add_option("--forward-timeout", f.forward_timeout,
                  "Seconds from a request's arrival to its answer, retries included")
-      ->check(CLI::PositiveNumber)
+      ->check(CLI::Range(0.001, 1e6))
       ->group("Serving");
   app.add_option("--drain-timeout", f.drain_timeout, "Seconds that accepted requests get after SIGTERM")
-      ->check(CLI::NonNegativeNumber)
+      ->check(CLI::Range(0.0, 1e6))
       ->group("Serving");
   app.add_option("--max-queue", f.max_queue, "Most requests accepted and not answered; more are refused")
       ->group("Serving");
-  app.add_option("--max-queue-prompts", f.max_queue_prompts, "Most prompts in them")->group("Serving");
-  app.add_option("--max-queue-mib", f.max_queue_mib, "Most MiB of their texts and answers")->group("Serving");
+  app.add_option("--max-queue-prompts", f.max_queue_prompts, "Most prompts in them")
+      ->check(CLI::Range(uint64_t{1}, uint64_t{1} << 40))
+      ->group("Serving");
+  app.add_option("--max-queue-mib", f.max_queue_mib, "Most MiB of their texts and answers")
+      ->check(CLI::Range(uint64_t{1}, uint64_t{1} << 30))
+      ->group("Serving");
   app.add_option("--log-level", f.log_level, "What is logged")
       ->check(CLI::IsMember({"debug", "info", "warning", "error"}))
       ->group("Serving");
@@ -79,13 +83,13 @@ void DescribeReplicas(CLI::App& app, Flags& f) {
       ->check(CLI::IsMember({"shared_queue", "round_robin", "least_loaded", "random", "power_of_two"}))
       ->group("Replicas");
   app.add_option("--health-interval", f.health_interval, "Seconds between looks at the replicas' heartbeats")
-      ->check(CLI::PositiveNumber)
+      ->check(CLI::Range(0.001, 1e6))
       ->group("Replicas");
   app.add_option("--startup-timeout", f.startup_timeout, "Seconds that a replica may take to load")
-      ->check(CLI::PositiveNumber)
+      ->check(CLI::Range(0.001, 1e6))
       ->group("Replicas");
   app.add_option("--step-timeout", f.step_timeout, "Seconds that one pass over the model may take")
-      ->check(CLI::PositiveNumber)
+      ->check(CLI::Range(0.001, 1e6))
       ->group("Replicas");
   app.add_option("--request-arena-mib", f.request_arena_mib,
                  "Shared memory for prompts, per replica; a power of two")
@@ -131,6 +135,8 @@ Flags ParseOrExit(int argc, char** argv) {
       "zerohop serve");
   app.set_config("--config", "", "File with the same names, one `name = value` a line");
   app.allow_extras();
+  app.allow_config_extras(
+      CLI::config_extras_mode::error);  // a misspelt name in a file must not pass in silence
   app.get_formatter()->column_width(40);
   app.option_defaults()->always_capture_default();
   app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);  // as callers' scripts expect
@@ -205,7 +211,8 @@ ServeOptions ParseServeOrExit(int argc, char** argv) {
   options.router.policy = *ParsePolicy(f.load_balancing);
   options.router.admission = {f.max_queue, f.max_queue_prompts, f.max_queue_mib << 20};
   options.router.forward_timeout = Seconds(f.forward_timeout);
-  options.front.host = f.host;
+  const bool bare_ipv6 = f.host.find(':') != std::string::npos && f.host.front() != '[';
+  options.front.host = bare_ipv6 ? "[" + f.host + "]" : f.host;
   options.front.port = f.port;
   options.front.threads = std::min(f.workers, std::max(1, cpus / 2));
   options.front.policy = f.load_balancing;

@@ -85,14 +85,17 @@ absl::StatusOr<ChildProcess> ChildProcess::Start(const std::vector<std::string>&
 }
 
 void ChildProcess::Kill() {
-  if (pid_ > 0) ::kill(pid_, SIGKILL);  // not reaped, so the pid is still ours
+  if (pid_ > 0) ::syscall(SYS_pidfd_send_signal, pidfd_.get(), SIGKILL, nullptr, 0);
 }
 
 std::string ChildProcess::Reap() {
   siginfo_t info{};
-  while (::waitid(P_PID, static_cast<id_t>(pid_), &info, WEXITED) != 0 && errno == EINTR) {
-  }
+  int failed;
+  do {
+    failed = ::waitid(P_PID, static_cast<id_t>(pid_), &info, WEXITED);
+  } while (failed != 0 && errno == EINTR);
   pid_ = -1;
+  if (failed != 0) return "unknown end";  // someone else has reaped it
   return Describe(info);
 }
 

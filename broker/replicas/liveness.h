@@ -24,7 +24,8 @@ inline std::optional<std::string> Suspicion(const HeartbeatReader& heartbeat, co
   auto seconds = [](auto d) {
     return std::to_string(std::chrono::duration_cast<std::chrono::seconds>(d).count());
   };
-  if (heartbeat.BeatSilentFor(now) > budget.beat) {
+  // Until the first beat the process is being started, which counts as loading.
+  if (heartbeat.HasBeaten() && heartbeat.BeatSilentFor(now) > budget.beat) {
     return "hang: no beat for " + seconds(heartbeat.BeatSilentFor(now)) + " s";
   }
   const auto silent = heartbeat.ProgressSilentFor(now);

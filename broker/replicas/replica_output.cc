@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "shm/printable.h"
+
 namespace zerohop {
 
 std::string ReplicaOutput::LastLines() const {
@@ -18,9 +20,7 @@ bool ReplicaOutput::NextLine(std::string* line) {
   const size_t cut = std::min(end, kLineBytes);
   *line = pending_.substr(0, cut);
   pending_.erase(0, cut == end ? cut + 1 : cut);
-  for (char& c : *line) {
-    if (static_cast<unsigned char>(c) < 0x20) c = ' ';  // no terminal control from a replica
-  }
+  *line = Printable(*line, kLineBytes);
   if (!line->empty()) last_.push_back(*line);
   if (last_.size() > kLines) last_.pop_front();
   return true;

@@ -14,6 +14,7 @@ namespace {
 
 // Crashes before anything has ever served, after which the start has failed.
 constexpr int kStartsThatMayFail = 3;
+constexpr int kPacketsAtOnce = 16;
 
 uint64_t RandomEpoch() {
   std::random_device device;
@@ -173,6 +174,8 @@ void Supervisor::Spawn(Replica& replica, Clock::time_point now) {
   }
   if (!problem.ok()) {
     spdlog::error("replica {}: cannot start: {}", replica.index, std::string(problem.message()));
+    replica.status.last_death = "cannot start: " + std::string(problem.message());
+    Publish(replica);
     replica.lane.reset();
     replica.start_at =
         now + std::max<Clock::duration>(replica.backoff.AfterDeath({}, true), std::chrono::seconds(1));
@@ -194,7 +197,8 @@ std::vector<std::string> Supervisor::CommandFor(const Replica& replica) const {
 }
 
 void Supervisor::HearControl(Replica& replica) {
-  while (replica.process) {
+  // Bounded: a replica that talks without end must not hold the supervisor.
+  for (int packets = 0; packets < kPacketsAtOnce && replica.process; ++packets) {
     auto packet = replica.process.control().Receive(/*block=*/false);
     if (absl::IsDeadlineExceeded(packet.status())) return;
     if (packet.ok()) {

@@ -5,10 +5,14 @@ namespace {
 
 // True, and counted, when `add` more stay within `limit`.
 bool Take(std::atomic<uint64_t>& counter, uint64_t add, uint64_t limit) {
-  // EDGE(admission) relaxed: a counter alone.
-  if (counter.fetch_add(add, std::memory_order_relaxed) + add <= limit) return true;
-  counter.fetch_sub(add, std::memory_order_relaxed);  // EDGE(admission) relaxed: a counter alone
-  return false;
+  // EDGE(admission) relaxed: a counter alone. Never above the limit, so that what is refused refuses nobody
+  // else.
+  uint64_t now = counter.load(std::memory_order_relaxed);
+  do {
+    if (add > limit || now > limit - add) return false;
+    // EDGE(admission) relaxed: as above.
+  } while (!counter.compare_exchange_weak(now, now + add, std::memory_order_relaxed));
+  return true;
 }
 
 std::string Full(const char* what, uint64_t now, uint64_t add, uint64_t limit, const char* flag) {
@@ -31,16 +35,15 @@ std::optional<std::string> Admission::Enter(uint64_t prompts, uint64_t bytes) {
   if (!Take(bytes_, bytes, limits_.bytes)) {
     requests_.fetch_sub(1, kRelaxed);
     prompts_.fetch_sub(prompts, kRelaxed);
-    return Full("bytes", bytes_.load(kRelaxed), bytes, limits_.bytes, "--max-queue-bytes");
+    return Full("bytes", bytes_.load(kRelaxed), bytes, limits_.bytes, "--max-queue-mib");
   }
   return std::nullopt;
 }
 
-void Admission::Leave(uint64_t prompts, uint64_t bytes) {
+void Admission::Leave(uint64_t prompts) {
   constexpr auto kRelaxed = std::memory_order_relaxed;  // EDGE(admission) relaxed: counters alone
   requests_.fetch_sub(1, kRelaxed);
   prompts_.fetch_sub(prompts, kRelaxed);
-  bytes_.fetch_sub(bytes, kRelaxed);
 }
 
 }  // namespace zerohop

@@ -1,6 +1,6 @@
 #include "broker/router/router.h"
 
-#include <spdlog/spdlog.h>
+#include <spdlog/fmt/fmt.h>
 
 #include <algorithm>
 #include <cassert>
@@ -94,7 +94,7 @@ void Router::Enlist(const std::shared_ptr<Ticket>& ticket) {
   ticket->shards.reserve(plan.size());
   for (const ShardRange& range : plan) {
     ticket->shards.push_back({ticket.get(), &ticket->body, range.first, range.count, range.tokens,
-                              range.request_bytes, deadline, ticket->priority, 0, false});
+                              range.request_bytes, deadline, ticket->priority, 0, kNobody, false});
   }
   ticket->rows.resize(plan.size());
   ticket->unfinished = plan.size();
@@ -110,15 +110,15 @@ void Router::Enqueue(ShardRef shard, bool at_head) {
     return;
   }
   const bool late = placement_.policy() == Policy::kSharedQueue || serving_ == 0;
-  ShardQueue& queue = late ? shared_ : lanes_[ChooseLane()].queue;
+  ShardQueue& queue = late ? shared_ : lanes_[ChooseLane(*shard)].queue;
   at_head ? queue.PushFront(std::move(shard)) : queue.PushBack(std::move(shard));
 }
 
-uint32_t Router::ChooseLane() {
+uint32_t Router::ChooseLane(const Shard& shard) {
   std::vector<Candidate> candidates;
   for (uint32_t i = 0; i < lanes_.size(); ++i) {
-    if (lanes_[i].port)
-      candidates.push_back({i, lanes_[i].port->tokens_in_flight() + lanes_[i].queue.tokens()});
+    if (!lanes_[i].port || Avoided(i, shard)) continue;
+    candidates.push_back({i, lanes_[i].port->tokens_in_flight() + lanes_[i].queue.tokens()});
   }
   return placement_.Choose(candidates);
 }
@@ -131,34 +131,37 @@ void Router::PostWaiting(Effects* effects) {
     while (lane.port && lane.port->HasCredit() && PostFront(lane.queue, lane, effects)) {
     }
   }
-  while (shared_.Front() != nullptr) {
-    Lane* lane = LeastBusyLane();
+  while (const ShardRef* front = shared_.Front()) {
+    Lane* lane = LeastBusyLane(**front);
     if (lane == nullptr) break;
     lane->no_room = !PostFront(shared_, *lane, effects);
   }
 }
 
-// One suspect at a time, on a lane that holds nothing else.
+// A suspect runs on a lane that holds nothing else. Half of the lanes at most are given to suspects.
 void Router::PostSuspects(Effects* effects) {
   while (!suspects_.empty() && suspects_.front()->ticket->answered()) suspects_.pop_front();
-  Lane* secluded = nullptr;
-  Lane* least_busy = nullptr;
+  size_t secluded = 0;
+  for (Lane& lane : lanes_) secluded += lane.port && lane.port->seclusion != Seclusion::kNone;
+  const size_t most = std::min<size_t>(suspects_.size(), std::max(1u, serving_ / 2));
+  for (; secluded < most; ++secluded) {
+    Lane* least_busy = nullptr;
+    for (Lane& lane : lanes_) {
+      if (!lane.port || lane.port->seclusion != Seclusion::kNone || !lane.port->garbage().empty()) continue;
+      if (!least_busy || lane.port->tokens_in_flight() < least_busy->port->tokens_in_flight())
+        least_busy = &lane;
+    }
+    if (!least_busy) break;
+    least_busy->port->seclusion = Seclusion::kEmptying;
+  }
   for (Lane& lane : lanes_) {
-    if (!lane.port || !lane.port->garbage().empty()) continue;
-    if (lane.port->seclusion != Seclusion::kNone) secluded = &lane;
-    if (!least_busy || lane.port->tokens_in_flight() < least_busy->port->tokens_in_flight())
-      least_busy = &lane;
+    if (!lane.port || lane.port->seclusion != Seclusion::kEmptying) continue;
+    if (suspects_.empty()) lane.port->seclusion = Seclusion::kNone;  // the one it was meant for is answered
+    if (suspects_.empty() || lane.port->shards_in_flight() > 0 || !lane.port->garbage().empty()) continue;
+    if (!Post(suspects_.front(), lane, effects)) continue;
+    lane.port->seclusion = Seclusion::kSuspectInFlight;
+    suspects_.pop_front();
   }
-  if (secluded && secluded->port->seclusion == Seclusion::kSuspectInFlight) return;
-  if (suspects_.empty() || !least_busy) {
-    if (secluded) secluded->port->seclusion = Seclusion::kNone;  // the one it was meant for is answered
-    return;
-  }
-  if (!secluded) secluded = least_busy;
-  secluded->port->seclusion = Seclusion::kEmptying;
-  if (secluded->port->shards_in_flight() > 0 || !Post(suspects_.front(), *secluded, effects)) return;
-  secluded->port->seclusion = Seclusion::kSuspectInFlight;
-  suspects_.pop_front();
 }
 
 bool Router::PostFront(ShardQueue& queue, Lane& lane, Effects* effects) {
@@ -182,10 +185,16 @@ bool Router::Post(const ShardRef& shard, Lane& lane, Effects* effects) {
   return false;
 }
 
-Router::Lane* Router::LeastBusyLane() {
+// A replica whose engine failed with a shard is not asked again while there is another.
+bool Router::Avoided(uint32_t replica, const Shard& shard) const {
+  return shard.failed_on == replica && serving_ > 1;
+}
+
+Router::Lane* Router::LeastBusyLane(const Shard& shard) {
   Lane* best = nullptr;
-  for (Lane& lane : lanes_) {
-    if (!lane.port || lane.no_room || !lane.port->HasCredit()) continue;
+  for (uint32_t i = 0; i < lanes_.size(); ++i) {
+    Lane& lane = lanes_[i];
+    if (!lane.port || lane.no_room || !lane.port->HasCredit() || Avoided(i, shard)) continue;
     // The first of equals: it is the one whose caches are warm.
     if (best == nullptr || lane.port->tokens_in_flight() < best->port->tokens_in_flight()) best = &lane;
   }
@@ -239,10 +248,12 @@ void Router::Finish(Lane& lane, Finished& finished, Effects* effects) {
            {}},
           effects);
     case CompletionStatus::kFailed:
+      shard->failed_on = lane.port->identity().replica;
       return Retry(shard,
                    "prompt " + std::to_string(shard->first + finished.failed_prompt) + ": " + finished.detail,
                    effects);
     case CompletionStatus::kWithdrawn:
+      if (ticket.arrived_at + options_.forward_timeout <= Clock::now()) return Expire(ticket, effects);
       if (shard->deadline_monotonic_ns != 0 && MonotonicNs(Clock::now()) >= shard->deadline_monotonic_ns) {
         return AnswerTicket(ticket, {Outcome::kWithdrawn, "The deadline passed", 0, {}}, effects);
       }
@@ -263,10 +274,14 @@ void Router::Retry(const ShardRef& shard, const std::string& reason, Effects* ef
 }
 
 void Router::AnswerTicket(Ticket& ticket, Answer answer, Effects* effects) {
+  admission_.Leave(ticket.body.prompts.size());
+  AdmittedBytes bytes(&admission_,
+                      ticket.cost_bytes);  // rows are held until they are sent, the rest goes now
+  if (answer.outcome == Outcome::kEmbedded) answer.bytes = std::move(bytes);
   effects->answers.emplace_back(std::exchange(ticket.sink, nullptr), std::move(answer));
-  admission_.Leave(ticket.body.prompts.size(), ticket.cost_bytes);
   if (ticket.shards.empty()) return;  // never enlisted
   ticket.rows.clear();
+  ticket.body = RequestBody();  // shards that still wait are dropped without looking into it
   auto [entry, end] = by_id_.equal_range(ticket.request_id);
   while (entry != end && entry->second != &ticket) ++entry;
   by_id_.erase(entry);
@@ -311,18 +326,23 @@ void Router::BeginLeaving() {
 
 void Router::ExpireOld(Clock::time_point now, Effects* effects) {
   while (!live_.empty() && live_.front()->arrived_at + options_.forward_timeout <= now) {
-    const std::shared_ptr<Ticket> ticket = live_.front();
-    for (Lane& lane : lanes_) {
-      if (lane.port) lane.port->Withdraw(*ticket);
-    }
-    const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(options_.forward_timeout).count();
-    AnswerTicket(*ticket,
-                 {Outcome::kReplicaLost,
-                  "Replica failure: no answer within " + std::to_string(seconds) + " s (--forward-timeout)",
-                  0,
-                  {}},
-                 effects);
+    const std::shared_ptr<Ticket> ticket = live_.front();  // keeps it while it is answered
+    Expire(*ticket, effects);
   }
+}
+
+void Router::Expire(Ticket& ticket, Effects* effects) {
+  for (Lane& lane : lanes_) {
+    if (lane.port) lane.port->Withdraw(ticket);
+  }
+  const std::chrono::duration<double> seconds = options_.forward_timeout;
+  AnswerTicket(ticket,
+               {Outcome::kReplicaLost,
+                fmt::format("Replica failure: no answer within {} s (--forward-timeout)", seconds.count()),
+                0,
+                {},
+                {}},
+               effects);
 }
 
 absl::Status Router::OnServing(uint32_t replica, std::shared_ptr<BrokerLane> lane, const EngineInfo& info) {
@@ -373,6 +393,7 @@ void Router::OnGone(uint32_t replica, const std::string& reason) {
     // Youngest first, each to the head: the oldest ends up foremost.
     for (auto orphan = orphans.rbegin(); orphan != orphans.rend(); ++orphan) {
       orphan->shard->suspect |= orphan->taken;
+      orphan->shard->attempts -= !orphan->taken;  // that death was none of its doing
       Retry(orphan->shard, "the replica died: " + reason, &effects);
     }
     // What was bound to this lane but not posted finds another.

@@ -19,6 +19,7 @@
 
 #include "broker/lanes/row_block.h"
 #include "broker/lanes/shard.h"
+#include "broker/router/admission.h"
 
 namespace zerohop {
 
@@ -38,6 +39,7 @@ struct Answer {
   std::string message;         // one sentence, when there are no embeddings
   uint32_t dim = 0;            // kEmbedded
   std::vector<RowBlock> rows;  // kEmbedded: all rows in order of the prompts
+  AdmittedBytes bytes{};       // kEmbedded: kept by whoever sends the rows, until they are sent
 };
 
 // Who waits for a ticket. OnAnswer is called once, on any thread, under no lock.

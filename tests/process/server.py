@@ -36,7 +36,8 @@ class Server:
     def __init__(self, *flags, engine="echo", replicas=2, ready=None):
         command = [f"{BIN}/zerohop", "serve", "--host=127.0.0.1", "--port=0", f"--engine={engine}",
                    f"--num-replicas={replicas}", "--request-arena-mib=8", "--response-arena-mib=16", *flags]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                                        errors="replace")
         self.log = []
         self.port = None
         self._reader = threading.Thread(target=self._read, daemon=True)

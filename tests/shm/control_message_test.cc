@@ -133,7 +133,7 @@ TEST(ControlMessage, DecodeSurvivesRandomBytesAndRandomDamage) {
 }
 
 TEST(ControlMessage, ReasonOfAnyBytesArrivesAsText) {
-  EXPECT_EQ(RoundTrip(Failed{"bad \xff byte"}).reason, "bad \xef\xbf\xbd byte");
+  EXPECT_EQ(RoundTrip(Failed{"bad \xff byte"}).reason, "bad ? byte");
   EXPECT_EQ(RoundTrip(Failed{std::string(2, '\0')}).reason.size(), 2u);
   EXPECT_LE(RoundTrip(Failed{std::string(1 << 20, 'x')}).reason.size(), size_t{4} << 10);
 }

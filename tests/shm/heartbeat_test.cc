@@ -53,12 +53,5 @@ TEST(Heartbeat, InventedPhaseCountsAsRunning) {
   }
 }
 
-TEST(Heartbeat, SilenceCountsFromTheWorkThatWasGiven) {
-  HeartbeatSlot slot{};
-  HeartbeatReader reader(&slot, kStart);
-  reader.ProgressExpectedFrom(kStart + seconds(50));
-  EXPECT_EQ(reader.ProgressSilentFor(kStart + seconds(51)), seconds(1));
-}
-
 }  // namespace
 }  // namespace zerohop

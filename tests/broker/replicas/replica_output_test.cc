@@ -86,7 +86,7 @@ TEST(ReplicaOutput, ControlCharactersNeverReachTheTerminal) {
   Pipe pipe;
   pipe.Print("\x1b[31mred\x07\r\n");
   EXPECT_TRUE(pipe.Drain());
-  EXPECT_EQ(pipe.lines, std::vector<std::string>({" [31mred  "}));
+  EXPECT_EQ(pipe.lines, std::vector<std::string>({"?[31mred??"}));
 }
 
 TEST(ReplicaOutput, AnyBytesAreLinesWithoutControlCharacters) {

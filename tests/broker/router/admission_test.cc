@@ -38,7 +38,7 @@ TEST(Admission, RefusalSaysWhatIsFullAndWhichFlagRaisesIt) {
   ASSERT_EQ(bytes.Enter(1, 30), std::nullopt);
   EXPECT_EQ(bytes.Enter(1, 21),
             "The queue is full: 30 bytes are queued or running, this request adds 21, and the limit is 50 "
-            "(--max-queue-bytes)");
+            "(--max-queue-mib)");
 }
 
 TEST(Admission, RefusedRequestLeavesNothingBehind) {
@@ -55,7 +55,8 @@ TEST(Admission, WhatLeavesMakesRoom) {
   Admission admission(Limits(1, 5, 50));
   for (int i = 0; i < 100; ++i) {
     ASSERT_EQ(admission.Enter(5, 50), std::nullopt);
-    admission.Leave(5, 50);
+    admission.Leave(5);
+    admission.ReleaseBytes(50);
   }
   EXPECT_EQ(admission.requests(), 0u);
 }
@@ -73,7 +74,8 @@ TEST(Admission, ThreadsTogetherNeverGoBeyondTheLimit) {
         while (before < now && !most.compare_exchange_weak(before, now)) {
         }
         --inside;
-        admission.Leave(1, 1);
+        admission.Leave(1);
+        admission.ReleaseBytes(1);
       }
     });
   }
