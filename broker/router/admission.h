@@ -7,6 +7,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
@@ -41,11 +42,13 @@ class Admission {
   std::atomic<uint64_t> bytes_{0};
 };
 
-// Bytes that an answer still holds; given back when this goes. Move-only.
+// Bytes that an answer still holds; given back when this goes, which may be
+// after the router. Move-only.
 class AdmittedBytes {
  public:
   AdmittedBytes() = default;
-  AdmittedBytes(Admission* admission, uint64_t bytes) : admission_(admission), bytes_(bytes) {}
+  AdmittedBytes(std::shared_ptr<Admission> admission, uint64_t bytes)
+      : admission_(std::move(admission)), bytes_(bytes) {}
   AdmittedBytes(AdmittedBytes&& other) noexcept { *this = std::move(other); }
   AdmittedBytes& operator=(AdmittedBytes&& other) noexcept {
     std::swap(admission_, other.admission_);
@@ -57,7 +60,7 @@ class AdmittedBytes {
   }
 
  private:
-  Admission* admission_ = nullptr;
+  std::shared_ptr<Admission> admission_;
   uint64_t bytes_ = 0;
 };
 

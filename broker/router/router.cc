@@ -26,7 +26,7 @@ Router::Router(const RouterOptions& options, const BrokerBell& bell)
     : options_(options),
       bell_(bell.ringer()),
       attendant_(bell.attendant()),
-      admission_(options.admission),
+      admission_(std::make_shared<Admission>(options.admission)),
       placement_(options.policy),
       lanes_(options.replicas) {}
 
@@ -48,7 +48,7 @@ void Router::Submit(std::shared_ptr<Ticket> ticket) {
   bool attend;
   {
     std::lock_guard lock(dispatch_);
-    const bool alone = options_.attend.count() > 0 && admission_.requests() == 1;
+    const bool alone = options_.attend.count() > 0 && admission_->requests() == 1;
     if (!alone) spin_trial_.OnCompany();
     quiet_ = attend = alone && spin_trial_.OnLoneArrival(now);
     TakeArrivals(now, &effects);
@@ -66,7 +66,7 @@ std::optional<Answer> Router::Admit(Ticket& ticket) {
   const size_t prompts = ticket.body.prompts.size();
   ticket.cost_bytes = prompts * RowBytes(info->dim);
   for (const PromptPlace& prompt : ticket.body.prompts) ticket.cost_bytes += prompt.length;
-  auto why = admission_.Enter(prompts, ticket.cost_bytes);
+  auto why = admission_->Enter(prompts, ticket.cost_bytes);
   if (!why) return std::nullopt;
   return Answer{Outcome::kOverloaded, *std::move(why), 0, {}};
 }
@@ -274,8 +274,8 @@ void Router::Retry(const ShardRef& shard, const std::string& reason, Effects* ef
 }
 
 void Router::AnswerTicket(Ticket& ticket, Answer answer, Effects* effects) {
-  admission_.Leave(ticket.body.prompts.size());
-  AdmittedBytes bytes(&admission_,
+  admission_->Leave(ticket.body.prompts.size());
+  AdmittedBytes bytes(admission_,
                       ticket.cost_bytes);  // rows are held until they are sent, the rest goes now
   if (answer.outcome == Outcome::kEmbedded) answer.bytes = std::move(bytes);
   effects->answers.emplace_back(std::exchange(ticket.sink, nullptr), std::move(answer));
@@ -423,7 +423,7 @@ uint32_t Router::CountIdle() const {
 RouterLoad Router::Load() const {
   std::lock_guard lock(dispatch_);
   RouterLoad load;
-  load.requests = admission_.requests();
+  load.requests = admission_->requests();
   load.waiting_shards = shared_.size() + suspects_.size();
   for (const Lane& lane : lanes_) {
     load.waiting_shards += lane.queue.size();

@@ -93,7 +93,7 @@ class Router final : public LaneObserver, public Reaper {
   // Longest text that is looked at, in bytes; what follows is cut off. Once model() is not null.
   uint64_t max_prompt_bytes() const { return max_prompt_bytes_; }
   bool AcceptsWork() const;
-  const AdmissionLimits& limits() const { return admission_.limits(); }
+  const AdmissionLimits& limits() const { return admission_->limits(); }
   RouterLoad Load() const;
 
   absl::Status OnServing(uint32_t replica, std::shared_ptr<BrokerLane> lane, const EngineInfo& info) override;
@@ -138,7 +138,7 @@ class Router final : public LaneObserver, public Reaper {
   const RouterOptions options_;
   const BellRinger bell_;
   BellAttendant attendant_;
-  Admission admission_;
+  const std::shared_ptr<Admission> admission_;  // answers that are being sent still count in it
   Killer killer_;
   std::atomic<const EngineInfo*> model_{nullptr};
   uint64_t max_prompt_bytes_ = 0;  // set once, before model_
