@@ -144,6 +144,7 @@ void Worker::RunBatch() {
   for (const Waiting& w : pool_) lengths.push_back(static_cast<uint32_t>(w.prompt.tokens.size()));
   std::vector<uint32_t> picked = PickBatch(lengths, {info_.batch_tokens, info_.batch_prompts});
   std::vector<Prompt*> batch;
+  batch.reserve(picked.size());
   for (uint32_t i : picked) batch.push_back(&pool_[i].prompt);
   const Clock::time_point begin = Clock::now();
   const bool ok = engine_.Run(batch).ok();
