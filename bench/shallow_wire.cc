@@ -94,6 +94,17 @@ bool TakeBlob(SliceCursor& cursor, ResponseShape& shape) {
   return true;
 }
 
+// Hands every field's tag, and the cursor at its value, to `take`, which says whether the value was there.
+template <typename Take>
+bool ScanFields(std::span<const grpc::Slice> slices, Take take) {
+  SliceCursor cursor(slices);
+  while (!cursor.AtEnd()) {
+    uint64_t tag = 0;
+    if (!cursor.Varint(tag) || !take(tag, cursor)) return false;
+  }
+  return true;
+}
+
 // Tag of a field: its number and how its value is written.
 constexpr uint64_t Tag(int number, uint32_t wire_type) {
   return (uint64_t(number) << 3) | wire_type;
@@ -118,56 +129,35 @@ void AppendInt(int number, int64_t value, std::string& out) {
 }
 
 bool ScanRequest(std::span<const grpc::Slice> slices, RequestShape& shape) {
-  SliceCursor cursor(slices);
-  while (!cursor.AtEnd()) {
-    uint64_t tag = 0;
-    if (!cursor.Varint(tag)) return false;
-    bool good = false;
+  return ScanFields(slices, [&shape](uint64_t tag, SliceCursor& cursor) {
     switch (tag) {
       case Tag(1, kDelimited):
-        good = TakeString(cursor, shape.request_id);
-        break;
+        return TakeString(cursor, shape.request_id);
       case Tag(2, kVarint):
-        good = TakeInt(cursor, shape.n_prompts);
-        break;
+        return TakeInt(cursor, shape.n_prompts);
       default:
-        good = cursor.SkipValue(tag & 7);
-        break;
+        return cursor.SkipValue(tag & 7);
     }
-    if (!good) return false;
-  }
-  return true;
+  });
 }
 
 bool ScanResponse(std::span<const grpc::Slice> slices, ResponseShape& shape) {
-  SliceCursor cursor(slices);
-  while (!cursor.AtEnd()) {
-    uint64_t tag = 0;
-    if (!cursor.Varint(tag)) return false;
-    bool good = false;
+  return ScanFields(slices, [&shape](uint64_t tag, SliceCursor& cursor) {
     switch (tag) {
       case Tag(1, kDelimited):
-        good = TakeString(cursor, shape.request_id);
-        break;
+        return TakeString(cursor, shape.request_id);
       case Tag(2, kVarint):
-        good = TakeInt(cursor, shape.n_prompts);
-        break;
+        return TakeInt(cursor, shape.n_prompts);
       case Tag(3, kVarint):
-        good = TakeInt(cursor, shape.dim);
-        break;
+        return TakeInt(cursor, shape.dim);
       case Tag(4, kDelimited):
-        good = TakeBlob(cursor, shape);
-        break;
+        return TakeBlob(cursor, shape);
       case Tag(5, kDelimited):
-        good = TakeString(cursor, shape.error);
-        break;
+        return TakeString(cursor, shape.error);
       default:
-        good = cursor.SkipValue(tag & 7);
-        break;
+        return cursor.SkipValue(tag & 7);
     }
-    if (!good) return false;
-  }
-  return true;
+  });
 }
 
 }  // namespace zerohop::bench

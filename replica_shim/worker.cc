@@ -9,10 +9,9 @@
 namespace zerohop {
 namespace {
 
-using Clock = std::chrono::steady_clock;
+using Clock = std::chrono::steady_clock;  // the clock of deadlines: CLOCK_MONOTONIC
 constexpr std::chrono::milliseconds kLongestSleep(100);
 constexpr size_t kBatchesAhead = 8;       // prompts taken before they run, to choose like lengths from
-constexpr size_t kMaxDetailBytes = 1024;  // of an error, for people
 constexpr size_t kTokenizeTogether = 32;  // texts a Tokenize call; more gain nothing
 
 int64_t Nanoseconds(Clock::duration d) {
@@ -56,13 +55,17 @@ absl::Status Worker::TakeSubmissions() {
   return absl::OkStatus();
 }
 
+// Withdrawn, or past its deadline.
+bool Worker::NobodyWaitsFor(const Submission& submission, Clock::time_point now) const {
+  const int64_t deadline = submission.deadline_monotonic_ns;
+  return lane_.Withdrawn(submission) || (deadline != 0 && deadline <= Nanoseconds(now.time_since_epoch()));
+}
+
 void Worker::Accept(const Submission& submission) {
   Job& job = jobs_.emplace_back();
   job.submission = submission;
   job.remaining = submission.rows;
-  const int64_t now = Nanoseconds(Clock::now().time_since_epoch());
-  const bool expired = submission.deadline_monotonic_ns != 0 && submission.deadline_monotonic_ns <= now;
-  if (expired || lane_.Withdrawn(submission)) {
+  if (NobodyWaitsFor(submission, Clock::now())) {
     Fail(&job, CompletionStatus::kWithdrawn, 0, "");
   } else if (!AddPrompts(&job)) {
     Fail(&job, CompletionStatus::kFailed, 0, "the submission names bytes outside its lane");
@@ -124,16 +127,16 @@ void Worker::TokenizeNew(size_t first_new) {
   // What failed above is dropped with the withdrawn.
 }
 
-// Prompts of jobs that have ended, for whatever reason, do not run.
 void Worker::DropWithdrawn() {
-  const int64_t now = Nanoseconds(Clock::now().time_since_epoch());
+  const Clock::time_point now = Clock::now();
   for (Job& job : jobs_) {
-    if (job.status != CompletionStatus::kOk) continue;
-    const int64_t deadline = job.submission.deadline_monotonic_ns;
-    if (lane_.Withdrawn(job.submission) || (deadline != 0 && deadline <= now)) {
-      Fail(&job, CompletionStatus::kWithdrawn, 0, "");
-    }
+    if (NobodyWaitsFor(job.submission, now)) Fail(&job, CompletionStatus::kWithdrawn, 0, "");
   }
+  DropPromptsOfFailedJobs();
+}
+
+// Prompts of jobs that have ended, for whatever reason, do not run.
+void Worker::DropPromptsOfFailedJobs() {
   std::erase_if(pool_, [](const Waiting& w) { return w.job->status != CompletionStatus::kOk; });
 }
 
@@ -166,6 +169,7 @@ void Worker::RunBatch() {
     }
   }
   pool_.resize(kept);
+  if (!ok) DropPromptsOfFailedJobs();
 }
 
 // A batch failed: run its prompts singly, so that only the one at fault pays.
@@ -201,12 +205,10 @@ void Worker::Fail(Job* job, CompletionStatus status, uint32_t prompt, std::strin
 absl::Status Worker::PublishFinished() {
   bool any = false;
   for (auto job = jobs_.begin(); job != jobs_.end();) {
-    const bool failed = job->status != CompletionStatus::kOk;
-    if (!failed && job->remaining > 0) {
+    if (job->status == CompletionStatus::kOk && job->remaining > 0) {
       ++job;
       continue;
     }
-    if (failed) std::erase_if(pool_, [&](const Waiting& w) { return w.job == &*job; });
     if (absl::Status published = Publish(*job); !published.ok()) return published;
     job = jobs_.erase(job);
     any = true;
@@ -227,7 +229,7 @@ absl::Status Worker::Publish(const Job& job) {
   if (!job.detail.empty()) {
     const auto response = lane_.response(job.submission);
     completion.detail_length =
-        static_cast<uint32_t>(std::min({job.detail.size(), response.size(), kMaxDetailBytes}));
+        static_cast<uint32_t>(std::min({job.detail.size(), response.size(), size_t{kMaxDetailBytes}}));
     std::copy_n(reinterpret_cast<const std::byte*>(job.detail.data()), completion.detail_length,
                 response.data());
   }

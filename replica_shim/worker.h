@@ -8,6 +8,7 @@
 // pool: a short query that is like the oldest prompt in length runs with it,
 // instead of after all prompts of a long request.
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <list>
@@ -46,10 +47,12 @@ class Worker {
   };
 
   absl::Status TakeSubmissions();
+  bool NobodyWaitsFor(const Submission& submission, std::chrono::steady_clock::time_point now) const;
   void Accept(const Submission& submission);
   bool AddPrompts(Job* job);
   void TokenizeNew(size_t first_new);
   void DropWithdrawn();
+  void DropPromptsOfFailedJobs();
   void RunBatch();
   void RunOneByOne(std::span<const uint32_t> picked);
   void MarkRun(Waiting& waiting, uint64_t busy_ns);

@@ -184,6 +184,9 @@ enum class CompletionStatus : uint32_t {
   kWithdrawn = 3,  // cancelled or past its deadline before it ran
 };
 
+// Longest detail that is written or read: it becomes a status message, which travels in a header.
+inline constexpr uint32_t kMaxDetailBytes = 1024;
+
 // One answer. Its detail, if any, is UTF-8 at the start of the response region.
 //
 //   byte  field

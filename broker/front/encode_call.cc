@@ -59,8 +59,7 @@ void EncodeCall::Serve() {
 
   const EngineInfo* model = context_.router.model();
   if (model == nullptr) {
-    return writer_.FinishWithError(
-        {grpc::StatusCode::UNAVAILABLE, "No healthy replicas: none has started yet"}, &on_finished_);
+    return writer_.FinishWithError(ToGrpcStatus(NoneHasStarted()), &on_finished_);
   }
   if (scanned.model_name != context_.served_model) {
     return FinishWithError("Expected model name " + context_.served_model + ", got " + scanned.model_name);

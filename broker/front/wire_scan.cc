@@ -1,7 +1,7 @@
 #include "broker/front/wire_scan.h"
 
 #include "broker/front/piece_cursor.h"
-#include "broker/front/utf8.h"
+#include "shm/utf8.h"
 
 namespace zerohop {
 namespace {

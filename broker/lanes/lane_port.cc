@@ -14,8 +14,6 @@ namespace {
 // answers to slow clients must not starve the lane.
 constexpr uint64_t kScarceFraction = 4;
 
-constexpr size_t kMaxDetailBytes = 1024;  // it becomes a status message, which travels in a header
-
 uint64_t RandomBits() {
   std::random_device device;
   return (uint64_t{device()} << 32) | device();

@@ -62,13 +62,13 @@ void Router::Submit(std::shared_ptr<Ticket> ticket) {
 // The answer, if the ticket cannot even wait.
 std::optional<Answer> Router::Admit(Ticket& ticket) {
   const EngineInfo* info = model();
-  if (info == nullptr) return Answer{Outcome::kNoReplica, "No healthy replicas: none has started yet", 0, {}};
+  if (info == nullptr) return NoneHasStarted();
   const size_t prompts = ticket.body.prompts.size();
   ticket.cost_bytes = prompts * RowBytes(info->dim);
   for (const PromptPlace& prompt : ticket.body.prompts) ticket.cost_bytes += prompt.length;
   auto why = admission_->Enter(prompts, ticket.cost_bytes);
   if (!why) return std::nullopt;
-  return Answer{Outcome::kOverloaded, *std::move(why), 0, {}};
+  return Answer{Outcome::kOverloaded, *std::move(why)};
 }
 
 void Router::TakeArrivals(Clock::time_point now, Effects* effects) {
@@ -77,10 +77,9 @@ void Router::TakeArrivals(Clock::time_point now, Effects* effects) {
     if (ticket->answered()) continue;  // cancelled on its way here
     // EDGE(leaving) relaxed: a flag alone.
     if (leaving_.load(std::memory_order_relaxed)) {
-      AnswerTicket(*ticket, {Outcome::kLeaving, "The server is shutting down", 0, {}}, effects);
+      AnswerTicket(*ticket, {Outcome::kLeaving, "The server is shutting down"}, effects);
     } else if (NobodyServes(now)) {
-      AnswerTicket(*ticket, {Outcome::kNoReplica, "No healthy replicas: all of them are down", 0, {}},
-                   effects);
+      AnswerTicket(*ticket, {Outcome::kNoReplica, "No healthy replicas: all of them are down"}, effects);
     } else {
       Enlist(ticket);
     }
@@ -123,6 +122,18 @@ uint32_t Router::ChooseLane(const Shard& shard) {
   return placement_.Choose(candidates);
 }
 
+// Of the serving lanes that `may` take the work, the one with the least in flight.
+template <typename May>
+Router::Lane* Router::LeastBusyLane(May may) {
+  Lane* best = nullptr;
+  for (Lane& lane : lanes_) {
+    if (!lane.port || !may(lane)) continue;
+    // The first of equals: it is the one whose caches are warm.
+    if (best == nullptr || lane.port->tokens_in_flight() < best->port->tokens_in_flight()) best = &lane;
+  }
+  return best;
+}
+
 // Suspects first, then each lane's own queue, then the shared one.
 void Router::PostWaiting(Effects* effects) {
   PostSuspects(effects);
@@ -132,7 +143,10 @@ void Router::PostWaiting(Effects* effects) {
     }
   }
   while (const ShardRef* front = shared_.Front()) {
-    Lane* lane = LeastBusyLane(**front);
+    Lane* lane = LeastBusyLane([&](const Lane& candidate) {
+      return !candidate.no_room && candidate.port->HasCredit() &&
+             !Avoided(candidate.port->identity().replica, **front);
+    });
     if (lane == nullptr) break;
     lane->no_room = !PostFront(shared_, *lane, effects);
   }
@@ -145,12 +159,9 @@ void Router::PostSuspects(Effects* effects) {
   for (Lane& lane : lanes_) secluded += lane.port && lane.port->seclusion != Seclusion::kNone;
   const size_t most = std::min<size_t>(suspects_.size(), std::max(1u, serving_ / 2));
   for (; secluded < most; ++secluded) {
-    Lane* least_busy = nullptr;
-    for (Lane& lane : lanes_) {
-      if (!lane.port || lane.port->seclusion != Seclusion::kNone || !lane.port->garbage().empty()) continue;
-      if (!least_busy || lane.port->tokens_in_flight() < least_busy->port->tokens_in_flight())
-        least_busy = &lane;
-    }
+    Lane* least_busy = LeastBusyLane([](const Lane& lane) {
+      return lane.port->seclusion == Seclusion::kNone && lane.port->garbage().empty();
+    });
     if (!least_busy) break;
     least_busy->port->seclusion = Seclusion::kEmptying;
   }
@@ -188,17 +199,6 @@ bool Router::Post(const ShardRef& shard, Lane& lane, Effects* effects) {
 // A replica whose engine failed with a shard is not asked again while there is another.
 bool Router::Avoided(uint32_t replica, const Shard& shard) const {
   return shard.failed_on == replica && serving_ > 1;
-}
-
-Router::Lane* Router::LeastBusyLane(const Shard& shard) {
-  Lane* best = nullptr;
-  for (uint32_t i = 0; i < lanes_.size(); ++i) {
-    Lane& lane = lanes_[i];
-    if (!lane.port || lane.no_room || !lane.port->HasCredit() || Avoided(i, shard)) continue;
-    // The first of equals: it is the one whose caches are warm.
-    if (best == nullptr || lane.port->tokens_in_flight() < best->port->tokens_in_flight()) best = &lane;
-  }
-  return best;
 }
 
 void Router::Reap(Clock::time_point now) {
@@ -243,34 +243,31 @@ void Router::Finish(Lane& lane, Finished& finished, Effects* effects) {
       return AnswerTicket(
           ticket,
           {Outcome::kInvalid,
-           "Prompt " + std::to_string(shard->first + finished.failed_prompt) + ": " + finished.detail,
-           0,
-           {}},
+           "Prompt " + std::to_string(shard->first + finished.failed_prompt) + ": " + finished.detail},
           effects);
     case CompletionStatus::kFailed:
       shard->failed_on = lane.port->identity().replica;
       return Retry(shard,
                    "prompt " + std::to_string(shard->first + finished.failed_prompt) + ": " + finished.detail,
                    effects);
-    case CompletionStatus::kWithdrawn:
-      if (ticket.arrived_at + options_.forward_timeout <= Clock::now()) return Expire(ticket, effects);
-      if (shard->deadline_monotonic_ns != 0 && MonotonicNs(Clock::now()) >= shard->deadline_monotonic_ns) {
-        return AnswerTicket(ticket, {Outcome::kWithdrawn, "The deadline passed", 0, {}}, effects);
+    case CompletionStatus::kWithdrawn: {
+      const Clock::time_point now = Clock::now();
+      if (ticket.arrived_at + options_.forward_timeout <= now) return Expire(ticket, effects);
+      if (shard->deadline_monotonic_ns != 0 && MonotonicNs(now) >= shard->deadline_monotonic_ns) {
+        return AnswerTicket(ticket, {Outcome::kWithdrawn, "The deadline passed"}, effects);
       }
       return Retry(shard, "the replica withdrew what it was not asked to", effects);
+    }
   }
 }
 
 void Router::Retry(const ShardRef& shard, const std::string& reason, Effects* effects) {
   if (shard->ticket->answered()) return;
   if (shard->attempts < kMaxAttempts) return Enqueue(shard, /*at_head=*/true);
-  AnswerTicket(
-      *shard->ticket,
-      {Outcome::kReplicaLost,
-       "Replica failure: " + std::to_string(shard->attempts) + " attempts failed, the last: " + reason,
-       0,
-       {}},
-      effects);
+  AnswerTicket(*shard->ticket,
+               {Outcome::kReplicaLost, "Replica failure: " + std::to_string(shard->attempts) +
+                                           " attempts failed, the last: " + reason},
+               effects);
 }
 
 void Router::AnswerTicket(Ticket& ticket, Answer answer, Effects* effects) {
@@ -288,19 +285,20 @@ void Router::AnswerTicket(Ticket& ticket, Answer answer, Effects* effects) {
   live_.erase(ticket.live);  // the last reference, unless a replica still holds a shard
 }
 
-void Router::Withdraw(Ticket& ticket, const std::string& message, Effects* effects) {
+// Answers a ticket that has not come back, and asks replicas not to begin with it.
+void Router::Withdraw(Ticket& ticket, Answer answer, Effects* effects) {
   if (ticket.answered()) return;
   for (Lane& lane : lanes_) {
     if (lane.port) lane.port->Withdraw(ticket);
   }
-  AnswerTicket(ticket, {Outcome::kWithdrawn, message, 0, {}}, effects);
+  AnswerTicket(ticket, std::move(answer), effects);
 }
 
 void Router::Cancel(Ticket& ticket) {
   Effects effects;
   {
     std::lock_guard lock(dispatch_);
-    Withdraw(ticket, "The client cancelled the request", &effects);
+    Withdraw(ticket, {Outcome::kWithdrawn, "The client cancelled the request"}, &effects);
   }
   effects.Perform();
 }
@@ -312,7 +310,8 @@ size_t Router::Abort(std::string_view request_id) {
     auto [first, last] = by_id_.equal_range(request_id);
     std::vector<std::shared_ptr<Ticket>> tickets;
     for (auto entry = first; entry != last; ++entry) tickets.push_back(*entry->second->live);
-    for (const auto& ticket : tickets) Withdraw(*ticket, "The request was aborted", &effects);
+    for (const auto& ticket : tickets)
+      Withdraw(*ticket, {Outcome::kWithdrawn, "The request was aborted"}, &effects);
   }
   const size_t count = effects.answers.size();
   effects.Perform();
@@ -332,17 +331,11 @@ void Router::ExpireOld(Clock::time_point now, Effects* effects) {
 }
 
 void Router::Expire(Ticket& ticket, Effects* effects) {
-  for (Lane& lane : lanes_) {
-    if (lane.port) lane.port->Withdraw(ticket);
-  }
   const std::chrono::duration<double> seconds = options_.forward_timeout;
-  AnswerTicket(ticket,
-               {Outcome::kReplicaLost,
-                fmt::format("Replica failure: no answer within {} s (--forward-timeout)", seconds.count()),
-                0,
-                {},
-                {}},
-               effects);
+  Withdraw(ticket,
+           {Outcome::kReplicaLost,
+            fmt::format("Replica failure: no answer within {} s (--forward-timeout)", seconds.count())},
+           effects);
 }
 
 absl::Status Router::OnServing(uint32_t replica, std::shared_ptr<BrokerLane> lane, const EngineInfo& info) {
@@ -365,7 +358,7 @@ absl::Status Router::OnServing(uint32_t replica, std::shared_ptr<BrokerLane> lan
       shard_limits_.tokens = std::max<uint64_t>(1, kShardBatches * info.batch_tokens);
       shard_limits_.request_bytes = geometry.request_arena_bytes / 4;
       shard_limits_.rows = std::min<uint64_t>(4096, geometry.response_arena_bytes / 8 / RowBytes(info.dim));
-      max_prompt_bytes_ = geometry.request_arena_bytes / 4;
+      max_prompt_bytes_ = shard_limits_.request_bytes;
       // EDGE(model) release: the info is complete.
       model_.store(model_storage_.get(), std::memory_order_release);
     }

@@ -123,12 +123,13 @@ class Router final : public LaneObserver, public Reaper {
   bool PostFront(ShardQueue& queue, Lane& lane, Effects* effects);
   bool Post(const ShardRef& shard, Lane& lane, Effects* effects);
   bool Avoided(uint32_t replica, const Shard& shard) const;
-  Lane* LeastBusyLane(const Shard& shard);
+  template <typename May>
+  Lane* LeastBusyLane(May may);
   void ReapLane(Lane& lane, Effects* effects);
   void Finish(Lane& lane, Finished& finished, Effects* effects);
   void Retry(const ShardRef& shard, const std::string& reason, Effects* effects);
   void AnswerTicket(Ticket& ticket, Answer answer, Effects* effects);
-  void Withdraw(Ticket& ticket, const std::string& message, Effects* effects);
+  void Withdraw(Ticket& ticket, Answer answer, Effects* effects);
   void Expire(Ticket& ticket, Effects* effects);
   void ExpireOld(Clock::time_point now, Effects* effects);
   void ReportGarbage(Lane& lane);

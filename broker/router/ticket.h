@@ -36,11 +36,16 @@ enum class Outcome {
 
 struct Answer {
   Outcome outcome = Outcome::kEmbedded;
-  std::string message;         // one sentence, when there are no embeddings
-  uint32_t dim = 0;            // kEmbedded
-  std::vector<RowBlock> rows;  // kEmbedded: all rows in order of the prompts
-  AdmittedBytes bytes{};       // kEmbedded: kept by whoever sends the rows, until they are sent
+  std::string message{};         // one sentence, when there are no embeddings
+  uint32_t dim = 0;              // kEmbedded
+  std::vector<RowBlock> rows{};  // kEmbedded: all rows in order of the prompts
+  AdmittedBytes bytes{};         // kEmbedded: kept by whoever sends the rows, until they are sent
 };
+
+// For requests before any replica has served.
+inline Answer NoneHasStarted() {
+  return {Outcome::kNoReplica, "No healthy replicas: none has started yet"};
+}
 
 // Who waits for a ticket. OnAnswer is called once, on any thread, under no lock.
 class AnswerSink {

@@ -1,4 +1,4 @@
-#include "broker/front/utf8.h"
+#include "shm/utf8.h"
 
 #include <gtest/gtest.h>
 
