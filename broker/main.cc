@@ -54,6 +54,7 @@ absl::Status CheckRoom(const SupervisorOptions& options) {
 // Declaration order is lifetime: what comes later stops first.
 int Serve(int argc, char** argv) {
   const ServeOptions options = ParseServeOrExit(argc, argv);
+  spdlog::set_pattern("[%Y-%m-%d %H:%M:%S.%f] [%^%l%$] %v");  // microseconds: deaths are a matter of them
   spdlog::set_level(spdlog::level::from_str(options.log_level));
   PrepareProcess();
   ShutdownSignal shutdown;
@@ -68,7 +69,9 @@ int Serve(int argc, char** argv) {
   if (!front.ok()) return Refuse(front.status());
 
   LaneThread lane_thread(router, *bell, options.lane_spin);
-  router.SetKiller([&](auto... who) { (*supervisor)->RequestKill(std::move(who)...); });
+  router.SetKiller([&](uint32_t replica, uint64_t generation, std::string reason) {
+    (*supervisor)->RequestKill(replica, generation, std::move(reason));
+  });
   (*supervisor)
       ->Start({.failed_start = [&](const std::string& reason) { shutdown.Ask(reason); },
                .serving_changed = [&](uint32_t serving) { (*front)->SetHealthy(serving > 0); }});

@@ -5,25 +5,33 @@
 
 #include <algorithm>
 
+#include "replica_shim/crash_point.h"
+#include "shm/lifeline_word.h"
+
 namespace zerohop {
 
-Lifeline::Lifeline(ControlChannel& control, HeartbeatWriter heartbeat, std::chrono::nanoseconds beat)
+Lifeline::Lifeline(ControlChannel& control, ReplicaLane& lane, std::chrono::nanoseconds beat,
+                   WhenAlone when_alone)
     : control_(control),
-      heartbeat_(heartbeat),
+      lane_(lane),
       beat_(std::max(std::chrono::milliseconds(1),
                      std::chrono::duration_cast<std::chrono::milliseconds>(beat))),
+      when_alone_(when_alone),
       thread_([this] { Run(); }) {}
 
 Lifeline::~Lifeline() {
-  // EDGE(drain) relaxed: a flag alone; join orders everything else.
+  // EDGE(orders) relaxed: a flag alone; join orders everything else.
   stop_.store(true, std::memory_order_relaxed);
   thread_.join();
 }
 
 void Lifeline::Run() {
-  // EDGE(drain) relaxed: see the destructor.
-  while (!stop_.load(std::memory_order_relaxed)) {
-    heartbeat_.Beat();
+  const LifelineHolder holder(lane_.lifeline_word());
+  HeartbeatWriter heartbeat = lane_.heartbeat();
+  // EDGE(orders) relaxed: see the destructor.
+  while (!stop_.load(std::memory_order_relaxed) && orders() != Orders::kLeave) {
+    heartbeat.Beat();
+    CrashPoint("beat");
     pollfd socket{control_.fd(), POLLIN, 0};
     if (::poll(&socket, 1, static_cast<int>(beat_.count())) > 0) Listen();
   }
@@ -31,14 +39,22 @@ void Lifeline::Run() {
 
 void Lifeline::Listen() {
   auto packet = control_.Receive(/*block=*/false);
-  if (absl::IsUnavailable(packet.status())) {
-    // Self-fencing: no destructor may touch the lane, which may have new users.
-    ::_exit(0);
-  }
+  if (absl::IsUnavailable(packet.status())) return LoseBroker();
   if (packet.ok() && std::holds_alternative<Drain>(packet->message)) {
-    // EDGE(drain) relaxed: a flag alone.
-    drain_.store(true, std::memory_order_relaxed);
+    CrashPoint("heard_drain");
+    // EDGE(orders) relaxed: a flag alone.
+    orders_.store(Orders::kDrain, std::memory_order_relaxed);
   }
+}
+
+// Self-fencing: from here on nothing of this process reaches the lane.
+void Lifeline::LoseBroker() {
+  CrashPoint("lost_broker");
+  if (when_alone_ == WhenAlone::kExit) ::_exit(0);  // and no destructor may touch it either
+  lane_.Fence();
+  CrashPoint("fenced");
+  // EDGE(orders) relaxed: a flag alone; what the worker writes until it sees it is private already.
+  orders_.store(Orders::kLeave, std::memory_order_relaxed);
 }
 
 }  // namespace zerohop

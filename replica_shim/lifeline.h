@@ -1,38 +1,46 @@
 #pragma once
 
-// Lifeline: the replica's side thread. Beats, and listens to the control
-// socket: Drain asks the worker to stop; end of file means the broker is gone,
-// and then the process exits at once and never writes to the lane again.
+// Lifeline: the replica's side thread. Beats, holds the lane's lifeline word,
+// and listens to the control socket: Drain asks the worker to stop; end of file
+// means that the broker is gone, and from then on nothing of the lane is
+// written any more: the process ends, or the lane is fenced.
 // Started before the engine loads, so that a long load is seen to live.
 
 #include <atomic>
 #include <chrono>
-#include <functional>
 #include <thread>
 
+#include "replica_shim/orders.h"
 #include "shm/control_channel.h"
-#include "shm/heartbeat.h"
+#include "shm/lane.h"
 
 namespace zerohop {
 
+enum class WhenAlone {
+  kExit,   // spawned by the broker: end with it, at once
+  kFence,  // attached to it: keep the process and its engine for the next broker
+};
+
 class Lifeline {
  public:
-  Lifeline(ControlChannel& control, HeartbeatWriter heartbeat, std::chrono::nanoseconds beat);
+  Lifeline(ControlChannel& control, ReplicaLane& lane, std::chrono::nanoseconds beat, WhenAlone when_alone);
   ~Lifeline();
 
-  bool DrainRequested() const {
-    // EDGE(drain) relaxed: a flag alone; the worker finds the rest in its ring.
-    return drain_.load(std::memory_order_relaxed);
+  Orders orders() const {
+    // EDGE(orders) relaxed: a flag alone; the worker finds the rest in its ring.
+    return orders_.load(std::memory_order_relaxed);
   }
 
  private:
   void Run();
   void Listen();
+  void LoseBroker();
 
   ControlChannel& control_;
-  HeartbeatWriter heartbeat_;
+  ReplicaLane& lane_;
   const std::chrono::milliseconds beat_;
-  std::atomic<bool> drain_{false};
+  const WhenAlone when_alone_;
+  std::atomic<Orders> orders_{Orders::kServe};
   std::atomic<bool> stop_{false};
   std::thread thread_;
 };

@@ -1,90 +1,77 @@
-// zerohop-replica: one engine process. Started by the broker, with its control
-// socket as descriptor 3; lives as long as the broker wants it.
+// zerohop-replica: one engine process.
+//
+// Spawned by the broker, it finds its control socket as descriptor 3 and lives
+// as long as the broker does. With --connect it belongs to a supervisor of its
+// own: it attaches to the broker that listens there, and when that one goes, it
+// keeps its engine warm and waits for the next.
 
 #include <fcntl.h>
-#include <sched.h>
-#include <unistd.h>
 
+#include <chrono>
 #include <csignal>
 #include <cstdio>
+#include <thread>
 
-#include "replica_shim/engine.h"
-#include "replica_shim/lifeline.h"
-#include "replica_shim/replica_options.h"
-#include "replica_shim/worker.h"
-#include "shm/control_channel.h"
-#include "shm/lane.h"
+#include "replica_shim/crash_point.h"
+#include "replica_shim/session.h"
 
 namespace zerohop {
 namespace {
 
-// The reason goes where it is read: to the broker, and to the log.
-int Refuse(ControlChannel& control, const absl::Status& status) {
-  const std::string reason(status.message());
-  std::fprintf(stderr, "%s\n", reason.c_str());
-  (void)control.Send(Failed{reason});
+constexpr std::chrono::milliseconds kBetweenConnects(100);
+
+int Refuse(const absl::Status& status) {
+  std::fprintf(stderr, "%s\n", std::string(status.message()).c_str());
   return 1;
 }
 
-// Terminals and service managers signal a whole group; only the broker decides when a replica leaves.
+// Terminals and service managers signal a whole group; only the broker decides when its replica leaves.
 void IgnoreTerminationSignals() {
-  for (int signal : {SIGINT, SIGTERM, SIGHUP, SIGPIPE}) std::signal(signal, SIG_IGN);
+  for (int signal : {SIGINT, SIGTERM, SIGHUP}) std::signal(signal, SIG_IGN);
 }
 
-void PinTo(int cpu) {
-  if (cpu < 0) return;
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  CPU_SET(cpu, &set);
-  // A CPU that is gone is no reason to refuse service: the scheduler places us then.
-  (void)::sched_setaffinity(0, sizeof set, &set);
-}
-
-absl::StatusOr<ControlPacket> AskForLane(ControlChannel& control) {
-  Hello hello;
-  hello.pid = ::getpid();
-  if (absl::Status sent = control.Send(hello); !sent.ok()) return sent;
-  auto packet = control.Receive(/*block=*/true);
-  if (packet.ok() && (!std::holds_alternative<Offer>(packet->message) || packet->fds.size() != 3)) {
-    return absl::InvalidArgumentError("expected the offer of a lane with three descriptors");
-  }
-  return packet;
-}
-
-absl::StatusOr<ReplicaLane> AttachTo(ControlPacket& packet, const Offer& offer) {
-  LaneOffer fds{std::move(packet.fds[0]), std::move(packet.fds[1]), std::move(packet.fds[2])};
-  return ReplicaLane::Attach(std::move(fds), {offer.epoch, offer.generation, offer.replica},
-                             std::chrono::nanoseconds(offer.spin_ns));
-}
-
-int Main(int argc, char** argv) {
+int ServeSpawned(const absl::StatusOr<ReplicaOptions>& options) {
   IgnoreTerminationSignals();
   if (::fcntl(kControlFd, F_GETFD) < 0) {
-    std::fprintf(stderr, "zerohop-replica is started by `zerohop serve`, which hands it a control socket\n");
+    std::fprintf(stderr,
+                 "zerohop-replica is started by `zerohop serve`, which hands it a control socket; "
+                 "to attach it to a broker, say --connect SOCKET\n");
     return 2;
   }
   ::fcntl(kControlFd, F_SETFD, FD_CLOEXEC);
   ControlChannel control{UniqueFd(kControlFd)};
-  auto options = ParseReplicaOptions(argc, argv);
-  if (!options.ok()) return Refuse(control, options.status());
-  auto packet = AskForLane(control);
-  if (!packet.ok()) return Refuse(control, packet.status());
-  const Offer offer = std::get<Offer>(packet->message);
-  auto lane = AttachTo(*packet, offer);
-  if (!lane.ok()) return Refuse(control, lane.status());
+  CrashPoint("started");
+  if (!options.ok()) {
+    (void)control.Send(Failed{std::string(options.status().message())});
+    return Refuse(options.status());
+  }
+  WarmEngine engine(options->engine);
+  const absl::Status ended = RunSession(control, engine, options->cpu, WhenAlone::kExit);
+  return ended.ok() ? 0 : Refuse(ended);
+}
 
-  Lifeline lifeline(control, lane->heartbeat(), std::chrono::nanoseconds(offer.beat_ns));
-  PinTo(options->cpu);  // after the side thread, which must run while the worker computes
-  auto engine = MakeEngine(options->engine);
-  if (!engine.ok()) return Refuse(control, engine.status());
-  auto info = (*engine)->Load(options->engine);
-  if (!info.ok()) return Refuse(control, info.status());
+int ServeAttached(const ReplicaOptions& options) {
+  WarmEngine engine(options.engine);
+  for (bool told = false;; std::this_thread::sleep_for(kBetweenConnects)) {
+    auto control = ControlChannel::Connect(options.connect);
+    if (absl::IsUnavailable(control.status())) {
+      if (!told) std::fprintf(stderr, "waiting for a broker at %s\n", options.connect.c_str());
+      told = true;
+      continue;
+    }
+    if (!control.ok()) return Refuse(control.status());
+    told = false;
+    const absl::Status ended = RunSession(*control, engine, options.cpu, WhenAlone::kFence);
+    if (!ended.ok() && !absl::IsUnavailable(ended)) return Refuse(ended);
+    std::fprintf(stderr, "the broker is gone; the engine stays loaded\n");
+  }
+}
 
-  Worker worker(*lane, **engine, *info, [&] { return lifeline.DrainRequested(); });
-  lane->MarkReady();
-  if (absl::Status sent = control.Send(Ready{*info}); !sent.ok()) return 1;
-  const absl::Status served = worker.Serve();
-  return served.ok() ? 0 : Refuse(control, served);
+int Main(int argc, char** argv) {
+  std::signal(SIGPIPE, SIG_IGN);
+  const auto options = ParseReplicaOptions(argc, argv);
+  if (options.ok() && !options->connect.empty()) return ServeAttached(*options);
+  return ServeSpawned(options);
 }
 
 }  // namespace

@@ -12,7 +12,8 @@ inline constexpr int kControlFd = 3;
 
 struct ReplicaOptions {
   EngineOptions engine;
-  int cpu = -1;  // pin the process to this CPU; -1: leave it where it may run
+  int cpu = -1;         // pin the worker to this CPU; -1: leave it where it may run
+  std::string connect;  // path of a broker's control socket to attach to; empty: the broker spawned us
 };
 
 // InvalidArgument names the flag that nobody takes, or the value that is wrong.

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 
+#include "replica_shim/crash_point.h"
 #include "shm/prompt_block.h"
 #include "shm/row.h"
 
@@ -20,17 +21,20 @@ int64_t Nanoseconds(Clock::duration d) {
 
 }  // namespace
 
-Worker::Worker(ReplicaLane& lane, Engine& engine, const EngineInfo& info, std::function<bool()> draining)
-    : lane_(lane), engine_(engine), info_(info), draining_(std::move(draining)) {}
+Worker::Worker(ReplicaLane& lane, Engine& engine, const EngineInfo& info, std::function<Orders()> orders)
+    : lane_(lane), engine_(engine), info_(info), orders_(std::move(orders)) {}
 
 absl::Status Worker::Serve() {
   HeartbeatWriter heartbeat = lane_.heartbeat();
   heartbeat.Enter(Phase::kIdle);
   for (;;) {
+    const Orders orders = orders_();
+    if (orders == Orders::kLeave) return absl::OkStatus();
     if (absl::Status taken = TakeSubmissions(); !taken.ok()) return taken;
     if (jobs_.empty()) {
-      if (draining_() && !lane_.HasSubmission()) return absl::OkStatus();
+      if (orders == Orders::kDrain && !lane_.HasSubmission()) return absl::OkStatus();
       heartbeat.Enter(Phase::kIdle);
+      CrashPoint("idle");
       lane_.WaitForWork(kLongestSleep);
       continue;
     }
@@ -49,6 +53,7 @@ absl::Status Worker::TakeSubmissions() {
     const RingResult taken = lane_.TakeSubmission(&submission);
     if (taken == RingResult::kCorrupt) return absl::InternalError("the submission ring is corrupt");
     if (taken != RingResult::kDone) break;
+    CrashPoint("took");
     Accept(submission);
   }
   TokenizeNew(first_new);
@@ -111,6 +116,7 @@ void Worker::TokenizeNew(size_t first_new) {
     std::vector<Prompt*> prompts;
     prompts.reserve(to - from);
     for (size_t i = from; i < to; ++i) prompts.push_back(&pool_[i].prompt);
+    CrashPoint("tokenizing");
     if (engine_.Tokenize(prompts).ok()) continue;
     // One of them is not acceptable: ask singly, to tell which.
     for (size_t i = from; i < to; ++i) {
@@ -150,7 +156,9 @@ void Worker::RunBatch() {
   batch.reserve(picked.size());
   for (uint32_t i : picked) batch.push_back(&pool_[i].prompt);
   const Clock::time_point begin = Clock::now();
+  CrashPoint("running");
   const bool ok = engine_.Run(batch).ok();
+  CrashPoint("wrote_rows");
   const auto busy = static_cast<uint64_t>(Nanoseconds(Clock::now() - begin));
   if (ok) {
     for (uint32_t i : picked) MarkRun(pool_[i], busy);
@@ -213,7 +221,11 @@ absl::Status Worker::PublishFinished() {
     job = jobs_.erase(job);
     any = true;
   }
-  if (any) lane_.RingBroker();
+  if (any) {
+    CrashPoint("published");
+    lane_.RingBroker();
+    CrashPoint("rang");
+  }
   return absl::OkStatus();
 }
 
@@ -233,6 +245,7 @@ absl::Status Worker::Publish(const Job& job) {
     std::copy_n(reinterpret_cast<const std::byte*>(job.detail.data()), completion.detail_length,
                 response.data());
   }
+  CrashPoint("publishing");
   if (lane_.Complete(completion) != RingResult::kDone) {
     return absl::InternalError("the completion ring has no room for an answer that the broker waits for");
   }

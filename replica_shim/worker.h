@@ -17,16 +17,16 @@
 
 #include "replica_shim/batcher.h"
 #include "replica_shim/engine.h"
+#include "replica_shim/orders.h"
 #include "shm/lane.h"
 
 namespace zerohop {
 
 class Worker {
  public:
-  // `draining`: take what was submitted, then return from Serve.
-  Worker(ReplicaLane& lane, Engine& engine, const EngineInfo& info, std::function<bool()> draining);
+  Worker(ReplicaLane& lane, Engine& engine, const EngineInfo& info, std::function<Orders()> orders);
 
-  // InternalError when the lane is corrupt; the caller exits.
+  // Until the orders say drain or leave. InternalError when the lane is corrupt; the caller exits.
   absl::Status Serve();
 
  private:
@@ -63,7 +63,7 @@ class Worker {
   ReplicaLane& lane_;
   Engine& engine_;
   const EngineInfo info_;
-  const std::function<bool()> draining_;
+  const std::function<Orders()> orders_;
   std::list<Job> jobs_;
   std::vector<Waiting> pool_;  // in order of arrival
 };

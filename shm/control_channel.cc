@@ -27,12 +27,38 @@ std::vector<UniqueFd> TakeFds(msghdr* header) {
 
 }  // namespace
 
+absl::StatusOr<sockaddr_un> AddressOf(const std::string& path) {
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  if (path.empty() || path.size() >= sizeof address.sun_path) {
+    return absl::InvalidArgumentError("control socket: expected a path of 1 to " +
+                                      std::to_string(sizeof address.sun_path - 1) + " bytes, got '" + path +
+                                      "'");
+  }
+  path.copy(address.sun_path, path.size());
+  return address;
+}
+
 absl::StatusOr<std::pair<ControlChannel, ControlChannel>> ControlChannel::MakePair() {
   int ends[2];
   if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0) {
     return absl::ResourceExhaustedError(std::string("cannot make a control socket: ") + std::strerror(errno));
   }
   return std::make_pair(ControlChannel(UniqueFd(ends[0])), ControlChannel(UniqueFd(ends[1])));
+}
+
+absl::StatusOr<ControlChannel> ControlChannel::Connect(const std::string& path) {
+  auto address = AddressOf(path);
+  if (!address.ok()) return address.status();
+  UniqueFd socket(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
+  if (!socket)
+    return absl::ResourceExhaustedError(std::string("cannot make a socket: ") + std::strerror(errno));
+  if (::connect(socket.get(), reinterpret_cast<const sockaddr*>(&*address), sizeof *address) == 0) {
+    return ControlChannel(std::move(socket));
+  }
+  const std::string why = "cannot connect to " + path + ": " + std::strerror(errno);
+  const bool nobody_yet = errno == ENOENT || errno == ECONNREFUSED || errno == EAGAIN || errno == EINTR;
+  return nobody_yet ? absl::UnavailableError(why) : absl::FailedPreconditionError(why);
 }
 
 absl::Status ControlChannel::Send(const ControlMessage& message, const std::vector<int>& fds) {

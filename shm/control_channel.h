@@ -1,9 +1,12 @@
 #pragma once
 
 // ControlChannel: one end of the control socket, a packet socket that carries
-// control messages and, with them, descriptors (SCM_RIGHTS).
+// control messages and, with them, descriptors (SCM_RIGHTS). Made as a pair for
+// a replica that the broker spawns; connected by a replica that attaches.
 // Its end of file is, beside the pidfd, the only proof that the peer is gone.
 // Not thread-safe; each end belongs to one thread.
+
+#include <sys/un.h>
 
 #include <string>
 #include <utility>
@@ -14,6 +17,9 @@
 #include "shm/segment.h"
 
 namespace zerohop {
+
+// InvalidArgument where the path does not fit into an address.
+absl::StatusOr<sockaddr_un> AddressOf(const std::string& path);
 
 struct ControlPacket {
   ControlMessage message;
@@ -27,6 +33,10 @@ class ControlChannel {
 
   // Two connected ends, closed on exec.
   static absl::StatusOr<std::pair<ControlChannel, ControlChannel>> MakePair();
+
+  // The replica's end of the socket that a broker listens on. Unavailable: no
+  // broker is there now; another code: none can be reached there.
+  static absl::StatusOr<ControlChannel> Connect(const std::string& path);
 
   // Never blocks: Unavailable when the peer is gone or does not read.
   absl::Status Send(const ControlMessage& message, const std::vector<int>& fds = {});

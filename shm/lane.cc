@@ -93,6 +93,10 @@ HeartbeatReader BrokerLane::MakeHeartbeatReader(std::chrono::steady_clock::time_
   return {&At<const ReplicaLines>(replica_, at_.replica_lines)->heartbeat, now};
 }
 
+LifelineReader BrokerLane::lifeline() const {
+  return LifelineReader(&At<ReplicaLines>(replica_, at_.replica_lines)->lifeline.value);
+}
+
 absl::StatusOr<ReplicaLane> ReplicaLane::Attach(LaneOffer offer, const LaneIdentity& expected,
                                                 std::chrono::nanoseconds spin_limit) {
   // The header first, alone: only it says how long the rest is.
@@ -128,7 +132,8 @@ ReplicaLane::ReplicaLane(const LaneIdentity& identity, const LaneGeometry& geome
       bell_(std::move(bell)),
       quiet_(&At<const BrokerLines>(broker_, at_.broker_lines)->quiet.value),
       cancel_words_(At<const std::atomic<uint64_t>>(broker_, at_.cancel_words)),
-      ready_(&At<ReplicaHeader>(replica_, 0)->ready) {
+      ready_(&At<ReplicaHeader>(replica_, 0)->ready),
+      lifeline_(&At<ReplicaLines>(replica_, at_.replica_lines)->lifeline.value) {
   const auto* theirs = At<const BrokerLines>(broker_, at_.broker_lines);
   auto* ours = At<ReplicaLines>(replica_, at_.replica_lines);
   submissions_ = {&theirs->submission_tail.value, &ours->submission_head.value,
@@ -155,6 +160,11 @@ bool ReplicaLane::Withdrawn(const Submission& submission) const {
 void ReplicaLane::MarkReady() {
   // EDGE(ready) release, last: whoever sees the generation sees a shim that serves it.
   ready_->store(identity_.generation, std::memory_order_release);
+}
+
+void ReplicaLane::Fence() {
+  replica_.Isolate();
+  bell_.Isolate();
 }
 
 std::span<const std::byte> ReplicaLane::request(const Submission& submission) const {

@@ -17,6 +17,7 @@
 #include "shm/bell.h"
 #include "shm/heartbeat.h"
 #include "shm/lane_format.h"
+#include "shm/lifeline_word.h"
 #include "shm/ring.h"
 #include "shm/segment.h"
 
@@ -78,6 +79,7 @@ class BrokerLane {
   // True once the shim has said it serves this very generation.
   bool Ready() const;
   HeartbeatReader MakeHeartbeatReader(std::chrono::steady_clock::time_point now) const;
+  LifelineReader lifeline() const;
 
   std::byte* request(uint64_t offset) const { return broker_.data() + at_.request_arena + offset; }
   const std::byte* response(uint64_t offset) const { return replica_.data() + at_.response_arena + offset; }
@@ -117,6 +119,12 @@ class ReplicaLane {
 
   void MarkReady();
   HeartbeatWriter heartbeat() const { return heartbeat_; }
+  // For the side thread, which holds it as long as it lives.
+  std::atomic<uint32_t>* lifeline_word() const { return lifeline_; }
+
+  // Nothing is shared any more: private memory takes the place of all that this
+  // side writes, so whatever the worker still writes harms nobody. Any thread, once.
+  void Fence();
 
   // Empty when the record names bytes outside the arena.
   std::span<const std::byte> request(const Submission& submission) const;
@@ -136,6 +144,7 @@ class ReplicaLane {
   const std::atomic<uint32_t>* quiet_;
   const std::atomic<uint64_t>* cancel_words_;
   std::atomic<uint64_t>* ready_;
+  std::atomic<uint32_t>* lifeline_;
   RingConsumer<Submission> submissions_;
   RingProducer<Completion> completions_;
   BellSleeper sleeper_;

@@ -11,7 +11,8 @@
 //   | LaneHeader                       |       | ReplicaHeader      ready word    |
 //   | BrokerLines                      |       | ReplicaLines                     |
 //   |   submission tail, completion    |       |   submission head, completion    |
-//   |   head, submission bell          |       |   tail, heartbeat, sleeping flag |
+//   |   head, submission bell          |       |   tail, heartbeat, sleeping      |
+//   |                                  |       |   flag, lifeline                 |
 //   | cancel words                     |       | completion cells                 |
 //   | submission cells                 |       |                                  |
 //   +-- page -------------------------+        +-- page --------------------------+
@@ -35,7 +36,7 @@ namespace zerohop {
 inline constexpr size_t kNoShareBytes = 128;
 inline constexpr size_t kPageBytes = 4096;
 inline constexpr uint64_t kLaneMagic = 0x31504f484f52455a;  // "ZEROHOP1" as bytes
-inline constexpr uint32_t kLaneVersion = 1;
+inline constexpr uint32_t kLaneVersion = 2;
 
 // Sizes that both sides derive every offset from.
 struct LaneGeometry {
@@ -122,13 +123,17 @@ static_assert(offsetof(HeartbeatSlot, phase) == 136);
 //    128  completion_tail      completions published so far
 //    256  heartbeat            HeartbeatSlot
 //    512  submission_sleeping  1 while the worker sleeps on the submission bell
+//    640  lifeline             held by the side thread; the kernel marks it when that thread dies
+//    (lifeline_word.h)
 struct ReplicaLines {
   Line64 submission_head;
   Line64 completion_tail;
   HeartbeatSlot heartbeat;
   Line32 submission_sleeping;
+  Line32 lifeline;
 };
-static_assert(sizeof(ReplicaLines) == 640 && offsetof(ReplicaLines, submission_sleeping) == 512);
+static_assert(sizeof(ReplicaLines) == 768 && offsetof(ReplicaLines, submission_sleeping) == 512);
+static_assert(offsetof(ReplicaLines, lifeline) == 640);
 
 // The bell that every replica of a broker rings, in a segment of its own.
 // The one line that several processes write: a ring is a hint, so a liar can

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdlib>
 #include <cstring>
 
 namespace zerohop {
@@ -80,6 +81,12 @@ absl::StatusOr<Segment> Segment::Map(UniqueFd fd, size_t bytes, Access access) {
   } catch (const bip::interprocess_exception& error) {
     return absl::ResourceExhaustedError("cannot map " + MiB(bytes) + " of shared memory: " + error.what());
   }
+}
+
+void Segment::Isolate() {
+  const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED;
+  // Without it the writes would go on to memory that is ours no more; then rather die.
+  if (::mmap(data(), size(), PROT_READ | PROT_WRITE, flags, -1, 0) == MAP_FAILED) std::abort();
 }
 
 absl::StatusOr<UniqueFd> Segment::Share(Access access) const {

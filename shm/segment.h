@@ -54,6 +54,10 @@ class Segment {
   std::byte* data() const { return static_cast<std::byte*>(map_.get_address()); }
   size_t size() const { return map_.get_size(); }
 
+  // Puts private zero pages in the place of the shared ones, in one step: who
+  // writes here from now on writes for itself. For a writable segment.
+  void Isolate();
+
   // A descriptor to hand over, with the rights its receiver shall have.
   absl::StatusOr<UniqueFd> Share(Access access) const;
 

@@ -133,6 +133,7 @@ bool LanePort::FinishOne(const Completion& completion, std::vector<Finished>* fi
     garbage_ = "garbage: a completion " + std::string(Describe(verdict));
     return false;
   }
+  ++completed_;
   const InFlight entry = EmptySlot(completion.slot);
   Finished& done = finished->emplace_back();
   done.shard = entry.shard;

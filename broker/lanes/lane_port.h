@@ -3,7 +3,7 @@
 // LanePort: the broker's books for one lane: what is allocated, what is in
 // flight, how much the replica may hold. Post puts a shard on the lane, Reap
 // takes finished ones off.
-// Guarded by the dispatch lock. Lives from OnServing to OnGone; the memory may
+// Guarded by the dispatch lock. Lives from OnServing to OnDoomed; the memory may
 // outlive it (lane_memory.h). It does not decide where work goes; Router does.
 
 #include <cstdint>
@@ -60,12 +60,14 @@ class LanePort {
   bool HasCompletion() const { return garbage_.empty() && memory_->lane().HasCompletion(); }
   const std::string& garbage() const { return garbage_; }
 
-  // After the exit was seen: what was committed first, then the rest, oldest first.
+  // The replica ends: what was committed first, then the rest, oldest first. Nothing is read afterwards.
   void Abandon(std::vector<Finished>* finished, std::vector<Orphan>* orphans);
 
   // Asks the replica not to begin shards of this ticket.
   void Withdraw(const Ticket& ticket);
 
+  // Completions believed so far.
+  uint64_t completed() const { return completed_; }
   uint64_t tokens_in_flight() const { return tokens_; }
   uint32_t shards_in_flight() const { return static_cast<uint32_t>(slots_.size() - free_slots_.size()); }
   const LaneIdentity& identity() const { return memory_->lane().identity(); }
@@ -93,6 +95,7 @@ class LanePort {
   const uint32_t dim_;
   const uint64_t credit_tokens_;
   uint64_t tokens_ = 0;  // estimated, in flight
+  uint64_t completed_ = 0;
   uint64_t next_cookie_;
   std::string garbage_;
 };

@@ -39,6 +39,8 @@ struct Flags {
   uint64_t request_arena_mib = 32;
   uint64_t response_arena_mib = 64;
   std::string log_level = "info";
+  std::string replica_mode = "spawn";
+  std::string control_socket;
   std::string replica_program;
   std::vector<std::string> engine_flags;
 };
@@ -88,7 +90,8 @@ void DescribeReplicas(CLI::App& app, Flags& f) {
   app.add_option("--startup-timeout", f.startup_timeout, "Seconds that a replica may take to load")
       ->check(CLI::Range(0.001, 1e6))
       ->group("Replicas");
-  app.add_option("--step-timeout", f.step_timeout, "Seconds that one pass over the model may take")
+  app.add_option("--step-timeout", f.step_timeout,
+                 "Seconds that one pass over the model may take, and a replica with work may complete none")
       ->check(CLI::Range(0.001, 1e6))
       ->group("Replicas");
   app.add_option("--request-arena-mib", f.request_arena_mib,
@@ -100,6 +103,13 @@ void DescribeReplicas(CLI::App& app, Flags& f) {
   app.add_option("--spin", f.spin,
                  "auto: wait awake for a moment where that shortens answers and takes no core from others")
       ->check(CLI::IsMember({"auto", "off"}))
+      ->group("Replicas");
+  app.add_option("--replica-mode", f.replica_mode,
+                 "spawn: start the replicas; attach: they are started by others, with --connect")
+      ->check(CLI::IsMember({"spawn", "attach"}))
+      ->group("Replicas");
+  app.add_option("--control-socket", f.control_socket,
+                 "attach: path of the unix socket that replicas connect to; made with mode 0600")
       ->group("Replicas");
   app.add_option("--replica-program", f.replica_program,
                  "Program to run as replica; by default zerohop-replica beside this one")
@@ -179,8 +189,18 @@ std::vector<std::string> ReplicaCommand(const Flags& f) {
 }
 
 SupervisorOptions SupervisorFrom(const Flags& f, nanoseconds spin) {
+  const bool attach = f.replica_mode == "attach";
+  if (attach == f.control_socket.empty()) {
+    Refuse(attach ? "--replica-mode attach needs --control-socket PATH, where replicas connect"
+                  : "--control-socket is for --replica-mode attach; spawned replicas need none");
+  }
+  if (attach && !f.engine_flags.empty()) {
+    Refuse("nobody takes " + f.engine_flags.front() +
+           ": with --replica-mode attach, flags of the engine belong to the replicas");
+  }
   SupervisorOptions options;
-  options.command = ReplicaCommand(f);
+  if (!attach) options.command = ReplicaCommand(f);
+  options.control_socket = f.control_socket;
   options.replicas = static_cast<uint32_t>(f.num_replicas);
   options.pin = f.engine != "echo" && f.num_replicas * f.threads <= UsableCpus();
   options.geometry.request_arena_bytes = f.request_arena_mib << 20;
@@ -211,6 +231,7 @@ ServeOptions ParseServeOrExit(int argc, char** argv) {
   options.router.policy = *ParsePolicy(f.load_balancing);
   options.router.admission = {f.max_queue, f.max_queue_prompts, f.max_queue_mib << 20};
   options.router.forward_timeout = Seconds(f.forward_timeout);
+  options.router.completion_timeout = Seconds(f.step_timeout);
   const bool bare_ipv6 = f.host.find(':') != std::string::npos && f.host.front() != '[';
   options.front.host = bare_ipv6 ? "[" + f.host + "]" : f.host;
   options.front.port = f.port;

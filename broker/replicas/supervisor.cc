@@ -12,9 +12,8 @@
 namespace zerohop {
 namespace {
 
-// Crashes before anything has ever served, after which the start has failed.
+// Deaths before anything has ever served, after which the start has failed.
 constexpr int kStartsThatMayFail = 3;
-constexpr int kPacketsAtOnce = 16;
 
 uint64_t RandomEpoch() {
   std::random_device device;
@@ -39,20 +38,35 @@ absl::StatusOr<std::unique_ptr<Supervisor>> Supervisor::Create(SupervisorOptions
                                                                LaneObserver& observer) {
   std::unique_ptr<Supervisor> supervisor(new Supervisor(std::move(options), bell, observer));
   for (Replica& replica : supervisor->replicas_) {
-    if (absl::Status reserved = supervisor->ReserveLane(replica); !reserved.ok()) return reserved;
+    if (absl::Status reserved = replica.ReserveLaneNow(); !reserved.ok()) return reserved;
+  }
+  if (supervisor->Attaches()) {
+    auto door = ControlDoor::Open(supervisor->options_.control_socket);
+    if (!door.ok()) return door.status();
+    supervisor->door_ = *std::move(door);
   }
   return supervisor;
 }
 
 Supervisor::Supervisor(SupervisorOptions options, const BrokerBell& bell, LaneObserver& observer)
     : options_(std::move(options)),
-      bell_(bell),
-      observer_(observer),
-      epoch_(RandomEpoch()),
-      replicas_(options_.replicas),
       wake_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
-      snapshot_(options_.replicas) {
-  for (uint32_t i = 0; i < replicas_.size(); ++i) replicas_[i].index = i;
+      snapshot_(options_.replicas),
+      lanes_(options_.geometry, [this] { Wake(); }),
+      lifelines_([this](uint32_t replica, uint64_t generation, Clock::time_point at) {
+        RequestKill(replica, generation, "", at);
+      }),
+      around_{bell,
+              observer,
+              lanes_,
+              lifelines_,
+              RandomEpoch(),
+              options_.liveness,
+              options_.spin_limit,
+              options_.beat,
+              [this](uint32_t replica, const ReplicaStatus& status) { Publish(replica, status); }} {
+  replicas_.reserve(options_.replicas);
+  for (uint32_t i = 0; i < options_.replicas; ++i) replicas_.emplace_back(i, around_);
 }
 
 Supervisor::~Supervisor() {
@@ -64,11 +78,16 @@ void Supervisor::Start(SupervisorEvents events) {
   thread_ = std::thread([this] { Run(); });
 }
 
-void Supervisor::RequestKill(uint32_t replica, uint64_t generation, std::string reason) {
+void Supervisor::RequestKill(uint32_t replica, uint64_t generation, std::string reason,
+                             Clock::time_point sign_at) {
   {
     std::lock_guard lock(mutex_);
-    kill_requests_.push_back({replica, generation, std::move(reason)});
+    kill_requests_.push_back({replica, generation, std::move(reason), sign_at});
   }
+  Wake();
+}
+
+void Supervisor::Wake() {
   ::eventfd_write(wake_.get(), 1);
 }
 
@@ -77,7 +96,7 @@ void Supervisor::Drain(std::chrono::nanoseconds at_most) {
   // EDGE(leave) release: the deadline is complete before the request is seen.
   drain_deadline_ns_.store((Clock::now() + at_most).time_since_epoch().count(), std::memory_order_relaxed);
   drain_requested_.store(true, std::memory_order_release);
-  ::eventfd_write(wake_.get(), 1);
+  Wake();
   thread_.join();
 }
 
@@ -108,196 +127,89 @@ void Supervisor::Run() {
   }
 }
 
-void Supervisor::WaitForEvents(Clock::time_point now) {
-  std::vector<pollfd> fds{{wake_.get(), POLLIN, 0}};
-  std::vector<Replica*> owners{nullptr};
-  for (Replica& replica : replicas_) {
-    if (!replica.process) continue;
-    for (int fd : {replica.process.output_fd(), replica.process.control().fd(), replica.process.pidfd()}) {
-      fds.push_back({fd, POLLIN, 0});
-      owners.push_back(&replica);
-    }
-  }
-  if (::poll(fds.data(), fds.size(), static_cast<int>(UntilNextDeadline(now).count())) <= 0) return;
-  eventfd_t ignored;
-  if (fds[0].revents != 0) ::eventfd_read(wake_.get(), &ignored);
-  for (size_t i = 1; i < fds.size(); i += 3) {
-    Replica& replica = *owners[i];
-    if (fds[i].revents != 0) LogOutput(replica);
-    if (fds[i + 1].revents != 0) HearControl(replica);
-    if (fds[i + 2].revents != 0) OnExit(replica);
-  }
-}
-
-std::chrono::milliseconds Supervisor::UntilNextDeadline(Clock::time_point now) const {
-  Clock::time_point next = next_look_;
-  for (const Replica& replica : replicas_) {
-    if (replica.state == ReplicaState::kWaiting) next = std::min(next, replica.start_at);
-  }
-  if (draining_) next = std::min(next, now + std::chrono::milliseconds(100));
-  const auto wait = std::chrono::ceil<std::chrono::milliseconds>(next - now);
-  return std::max(wait, std::chrono::milliseconds(0));
-}
-
 void Supervisor::Tick(Clock::time_point now) {
   const bool look = now >= next_look_;
   if (look) next_look_ = now + std::chrono::duration_cast<Clock::duration>(options_.health_interval);
   const bool out_of_time =
       draining_ && now.time_since_epoch().count() >=
                        drain_deadline_ns_.load(std::memory_order_relaxed);  // set before we drain
+  someone_may_begin_ = false;
   for (Replica& replica : replicas_) {
-    if (replica.state == ReplicaState::kWaiting && now >= replica.start_at) Spawn(replica, now);
-    if (!replica.process) continue;
-    if (out_of_time) Kill(replica, "did not drain in time");
-    if (!look || replica.state == ReplicaState::kKilled) continue;
-    replica.heartbeat.Look(now);
-    if (auto suspicion = Suspicion(replica.heartbeat, options_.liveness, now)) Kill(replica, *suspicion);
+    if (replica.MayBegin(now, OthersServe(replica))) BeginReplica(replica, now);
+    if (out_of_time) replica.EndDrain(now);
+    if (look) replica.Look(now);
   }
 }
 
-absl::Status Supervisor::ReserveLane(Replica& replica) {
-  auto lane = BrokerLane::Create({epoch_, replica.generation + 1, replica.index}, options_.geometry);
-  if (!lane.ok()) return lane.status();
-  replica.lane = std::make_shared<BrokerLane>(*std::move(lane));
-  return absl::OkStatus();
-}
-
-void Supervisor::Spawn(Replica& replica, Clock::time_point now) {
-  absl::Status problem;
-  if (!replica.lane) problem = ReserveLane(replica);
-  // New generation before the process: a late beat of the dead one must not revive it.
-  ++replica.generation;
-  if (problem.ok()) {
-    auto process = ChildProcess::Start(CommandFor(replica));
-    problem = process.status();
-    if (process.ok()) replica.process = *std::move(process);
-  }
-  if (!problem.ok()) {
-    spdlog::error("replica {}: cannot start: {}", replica.index, std::string(problem.message()));
-    replica.status.last_death = "cannot start: " + std::string(problem.message());
-    Publish(replica);
-    replica.lane.reset();
-    replica.start_at =
-        now + std::max<Clock::duration>(replica.backoff.AfterDeath({}, true), std::chrono::seconds(1));
+void Supervisor::BeginReplica(Replica& replica, Clock::time_point now) {
+  if (!Attaches()) return replica.Begin(ReplicaProcess::Spawn(CommandFor(replica)), now);
+  auto peer = door_.Accept();
+  if (!peer.ok()) {
+    // Out of descriptors, it would be polled for in vain; the next tick asks again.
+    someone_may_begin_ = absl::IsDeadlineExceeded(peer.status());
     return;
   }
-  replica.heartbeat = replica.lane->MakeHeartbeatReader(now);
-  replica.output = ReplicaOutput();
-  replica.death.clear();
-  replica.served_from = Clock::time_point::max();
-  Move(replica, ReplicaEvent::kSpawned);
-  spdlog::info("replica {}: generation {} started, pid {}", replica.index, replica.generation,
-               replica.process.pid());
+  auto process = ReplicaProcess::Adopt(*std::move(peer));
+  if (process.ok()) return replica.Begin(std::move(process), now);
+  someone_may_begin_ = true;  // the next who waits may do better
+  spdlog::warn("control socket: {}", std::string(process.status().message()));
 }
 
 std::vector<std::string> Supervisor::CommandFor(const Replica& replica) const {
   std::vector<std::string> command = options_.command;
-  if (options_.pin) command.push_back("--cpu=" + std::to_string(UsableCpu(replica.index)));
+  if (options_.pin) command.push_back("--cpu=" + std::to_string(UsableCpu(replica.index())));
   return command;
 }
 
-void Supervisor::HearControl(Replica& replica) {
-  // Bounded: a replica that talks without end must not hold the supervisor.
-  for (int packets = 0; packets < kPacketsAtOnce && replica.process; ++packets) {
-    auto packet = replica.process.control().Receive(/*block=*/false);
-    if (absl::IsDeadlineExceeded(packet.status())) return;
-    if (packet.ok()) {
-      OnMessage(replica, packet->message);
+void Supervisor::WaitForEvents(Clock::time_point now) {
+  // Those who attach are polled for only while one could be let in; -1 is skipped.
+  std::vector<pollfd> fds{{wake_.get(), POLLIN, 0}, {someone_may_begin_ ? door_.fd() : -1, POLLIN, 0}};
+  const size_t others = fds.size();
+  std::vector<Replica*> owners;
+  for (Replica& replica : replicas_) {
+    if (!replica.process()) continue;
+    owners.push_back(&replica);
+    for (int fd :
+         {replica.process().output_fd(), replica.process().control().fd(), replica.process().pidfd()}) {
+      fds.push_back({fd, POLLIN, 0});
+    }
+  }
+  if (::poll(fds.data(), fds.size(), static_cast<int>(UntilNextDeadline(now).count())) <= 0) return;
+  eventfd_t ignored;
+  if (fds[0].revents != 0) ::eventfd_read(wake_.get(), &ignored);
+  for (size_t i = 0; i < owners.size(); ++i) {
+    Replica& replica = *owners[i];
+    const pollfd* its = &fds[others + 3 * i];
+    // Death first: what it still has to say is heard on the way.
+    if (its[2].revents != 0) {
+      OnExit(replica);
       continue;
     }
-    // The end of a dying process comes twice, here and at the pidfd; a living one that hangs up is of no use.
-    if (absl::IsInvalidArgument(packet.status()))
-      Kill(replica, "garbage: " + std::string(packet.status().message()));
-    if (absl::IsUnavailable(packet.status())) {
-      Kill(replica, "");
-      replica.process.control().Close();
-    }
-    return;
+    if (its[0].revents != 0) replica.LogOutput();
+    if (its[1].revents != 0) replica.HearControl();
+    ever_served_ |= replica.state() == ReplicaState::kServing;
   }
 }
 
-void Supervisor::OnMessage(Replica& replica, const ControlMessage& message) {
-  if (const auto* hello = std::get_if<Hello>(&message)) {
-    if (hello->protocol == kControlProtocol) return SendOffer(replica);
-    Kill(replica, "speaks control protocol " + std::to_string(hello->protocol) + ", expected " +
-                      std::to_string(kControlProtocol));
-  } else if (const auto* ready = std::get_if<Ready>(&message)) {
-    OnReady(replica, ready->info);
-  } else if (const auto* failed = std::get_if<Failed>(&message)) {
-    replica.death = failed->reason;
-    if (!ever_served_) deaths_before_service_ = kStartsThatMayFail;  // it would say the same again
-  } else {
-    Kill(replica, "garbage: a control message that only a broker sends");
+std::chrono::milliseconds Supervisor::UntilNextDeadline(Clock::time_point now) const {
+  Clock::time_point next = next_look_;
+  for (const Replica& replica : replicas_) {
+    if (replica.state() != ReplicaState::kWaiting) continue;
+    const Clock::time_point begin = replica.MayBeginAt(OthersServe(replica));
+    if (begin > now) next = std::min(next, begin);  // else it waits for its lane, or for one who attaches
   }
+  if (draining_) next = std::min(next, now + std::chrono::milliseconds(100));
+  const auto wait = std::chrono::ceil<std::chrono::milliseconds>(next - now);
+  return std::max(wait, std::chrono::milliseconds(0));
 }
 
-void Supervisor::SendOffer(Replica& replica) {
-  auto fds = replica.lane->Offer(bell_);
-  absl::Status sent = fds.status();
-  if (fds.ok()) {
-    const Offer offer{replica.index, epoch_, replica.generation, options_.spin_limit.count(),
-                      options_.beat.count()};
-    sent = replica.process.control().Send(
-        offer, {fds->broker_segment.get(), fds->replica_segment.get(), fds->bell.get()});
-  }
-  if (!sent.ok()) Kill(replica, std::string(sent.message()));
-}
-
-void Supervisor::OnReady(Replica& replica, const EngineInfo& info) {
-  if (replica.state != ReplicaState::kLoading) return;
-  if (!replica.lane->Ready()) return Kill(replica, "garbage: ready without a ready lane");
-  if (absl::Status accepted = observer_.OnServing(replica.index, replica.lane, info); !accepted.ok()) {
-    return Kill(replica, std::string(accepted.message()));
-  }
-  replica.observed = true;
-  replica.status.info = info;
-  replica.served_from = Clock::now();
-  ever_served_ = true;
-  Move(replica, ReplicaEvent::kReady);
-  spdlog::info("replica {}: generation {} serves; {}, {}, dim {}", replica.index, replica.generation,
-               info.engine, info.dtype, info.dim);
-}
-
-// The death path: the exit was seen, so nobody writes to the lane any more.
 void Supervisor::OnExit(Replica& replica) {
-  const Clock::time_point now = Clock::now();
-  HearControl(replica);  // a last word, such as Failed
-  LogOutput(replica);
-  const std::string exit = replica.process.Reap();
-  std::string reason = replica.death.empty() ? exit : replica.death + " (" + exit + ")";
-  const bool served = replica.observed;
-  if (!served && replica.death.empty()) {
-    const std::string last = replica.output.LastLines();
-    if (!last.empty()) reason += ": " + last;
-  }
-  replica.process = ChildProcess();
-  if (served) observer_.OnGone(replica.index, reason);
-  replica.observed = false;
-  replica.lane.reset();  // unmapped when the last answer that refers to it has been sent
-  Move(replica, ReplicaEvent::kExited);
-  if (replica.state == ReplicaState::kStopped) return;
-  if (!ever_served_ && ++deaths_before_service_ >= kStartsThatMayFail) {
-    events_.failed_start("replica " + std::to_string(replica.index) + ": " + reason);
-    deaths_before_service_ = std::numeric_limits<int>::min();  // told once
-  }
-  replica.status.last_death = reason;
-  ++replica.status.restarts;
-  const auto served_for = served ? now - replica.served_from : Clock::duration::zero();
-  const auto wait = replica.backoff.AfterDeath(served_for, OthersServe(replica));
-  replica.start_at = now + wait;
-  Publish(replica);
-  spdlog::warn("replica {}: generation {} died: {}; the next starts in {} ms", replica.index,
-               replica.generation, reason,
-               std::chrono::duration_cast<std::chrono::milliseconds>(wait).count());
-}
-
-void Supervisor::Kill(Replica& replica, std::string reason) {
-  if (replica.state == ReplicaState::kKilled || replica.state == ReplicaState::kEnding) return;
-  if (!replica.process) return;
-  if (replica.death.empty()) replica.death = std::move(reason);
-  if (!replica.death.empty()) spdlog::warn("replica {}: killed: {}", replica.index, replica.death);
-  Move(replica, ReplicaEvent::kKill);
-  replica.process.Kill();
+  const GenerationEnd end = replica.OnExit(Clock::now());
+  ever_served_ |= end.served;
+  if (ever_served_ || draining_ || Attaches()) return;
+  if (++starts_that_failed_ < kStartsThatMayFail && !end.would_say_it_again) return;
+  events_.failed_start("replica " + std::to_string(replica.index()) + ": " + end.reason);
+  starts_that_failed_ = std::numeric_limits<int>::min();  // told once
 }
 
 void Supervisor::TakeKillRequests() {
@@ -308,59 +220,38 @@ void Supervisor::TakeKillRequests() {
   }
   for (KillRequest& request : requests) {
     Replica& replica = replicas_[request.replica];
-    if (replica.generation == request.generation) Kill(replica, std::move(request.reason));
+    if (replica.generation() == request.generation) replica.Doom(std::move(request.reason), request.sign_at);
   }
 }
 
 void Supervisor::BeginDrain() {
   draining_ = true;
-  for (Replica& replica : replicas_) {
-    Move(replica, ReplicaEvent::kDrain);
-    if (!replica.process || replica.state != ReplicaState::kDraining) continue;
-    // One that still loads does not listen to its worker yet, and has taken nothing.
-    if (!replica.observed || !replica.process.control().Send(zerohop::Drain{}).ok()) Kill(replica, "");
-    if (replica.observed) replica.lane->RingReplica();
-  }
+  for (Replica& replica : replicas_) replica.BeginDrain();
 }
 
 bool Supervisor::AllStopped() const {
   for (const Replica& replica : replicas_) {
-    if (replica.state != ReplicaState::kStopped) return false;
+    if (replica.state() != ReplicaState::kStopped) return false;
   }
   return true;
 }
 
 bool Supervisor::OthersServe(const Replica& replica) const {
   for (const Replica& other : replicas_) {
-    if (&other != &replica && other.state == ReplicaState::kServing) return true;
+    if (&other != &replica && other.state() == ReplicaState::kServing) return true;
   }
   return false;
 }
 
-void Supervisor::Move(Replica& replica, ReplicaEvent event) {
-  replica.state = Next(replica.state, event);
-  Publish(replica);
-}
-
-void Supervisor::Publish(Replica& replica) {
-  replica.status.state = replica.state;
-  replica.status.generation = replica.generation;
-  replica.status.pid = replica.process ? replica.process.pid() : 0;
+void Supervisor::Publish(uint32_t replica, const ReplicaStatus& status) {
   uint32_t before = 0, after = 0;
   {
     std::lock_guard lock(mutex_);
     before = CountServingLocked();
-    snapshot_[replica.index] = replica.status;
+    snapshot_[replica] = status;
     after = CountServingLocked();
   }
   if (before != after) events_.serving_changed(after);
-}
-
-void Supervisor::LogOutput(Replica& replica) {
-  const bool open = replica.output.Drain(replica.process.output_fd(), [&](const std::string& line) {
-    spdlog::info("replica {}.{}: {}", replica.index, replica.generation, line);
-  });
-  if (!open) replica.process.CloseOutput();
 }
 
 }  // namespace zerohop

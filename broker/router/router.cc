@@ -87,7 +87,7 @@ void Router::TakeArrivals(Clock::time_point now, Effects* effects) {
 }
 
 void Router::Enlist(const std::shared_ptr<Ticket>& ticket) {
-  const auto plan = PlanShards(ticket->body, model_storage_->max_tokens, CountIdle(), shard_limits_);
+  const auto plan = PlanShards(ticket->body, models_.back()->max_tokens, CountIdle(), shard_limits_);
   const int64_t deadline =
       MonotonicNs(std::min(ticket->client_deadline, ticket->arrived_at + options_.forward_timeout));
   ticket->shards.reserve(plan.size());
@@ -185,12 +185,13 @@ bool Router::PostFront(ShardQueue& queue, Lane& lane, Effects* effects) {
 bool Router::Post(const ShardRef& shard, Lane& lane, Effects* effects) {
   switch (lane.port->Post(shard, quiet_)) {
     case PostResult::kPosted:
+      ++effects->posted;
       if (effects->rings.empty() || effects->rings.back() != lane.port) effects->rings.push_back(lane.port);
       return true;
     case PostResult::kNoRoom:
       return false;
     case PostResult::kCorrupt:
-      ReportGarbage(lane);
+      Accuse(lane, lane.port->garbage());
       return false;
   }
   return false;
@@ -206,7 +207,9 @@ void Router::Reap(Clock::time_point now) {
   {
     std::lock_guard lock(dispatch_);
     for (Lane& lane : lanes_) {
-      if (lane.port) ReapLane(lane, &effects);
+      if (!lane.port) continue;
+      ReapLane(lane, &effects);
+      WatchCompletions(lane, now);
     }
     ExpireOld(now, &effects);
     TakeArrivals(now, &effects);
@@ -220,12 +223,26 @@ void Router::ReapLane(Lane& lane, Effects* effects) {
   std::vector<Finished> finished;
   const bool sane = lane.port->Reap(&finished);
   for (Finished& f : finished) Finish(lane, f, effects);
-  if (!sane) ReportGarbage(lane);
+  if (!sane) Accuse(lane, lane.port->garbage());
 }
 
-void Router::ReportGarbage(Lane& lane) {
+// Beats and progress are the replica's own words; completions are checked. Who has work but completes
+// nothing does not serve.
+void Router::WatchCompletions(Lane& lane, Clock::time_point now) {
+  if (lane.port->shards_in_flight() == 0 || lane.port->completed() != lane.completed) {
+    lane.completed = lane.port->completed();
+    lane.silent_since = now;
+  } else if (now - lane.silent_since > options_.completion_timeout && lane.port->garbage().empty()) {
+    const std::chrono::duration<double> silent = options_.completion_timeout;
+    Accuse(lane, fmt::format("hang: completes none of its {} shards for {} s", lane.port->shards_in_flight(),
+                             silent.count()));
+    lane.silent_since = now;  // accused once
+  }
+}
+
+void Router::Accuse(Lane& lane, std::string reason) {
   const LaneIdentity& identity = lane.port->identity();
-  killer_(identity.replica, identity.generation, lane.port->garbage());
+  killer_(identity.replica, identity.generation, std::move(reason));
 }
 
 void Router::Finish(Lane& lane, Finished& finished, Effects* effects) {
@@ -235,9 +252,10 @@ void Router::Finish(Lane& lane, Finished& finished, Effects* effects) {
   if (ticket.answered()) return;
   switch (finished.status) {
     case CompletionStatus::kOk:
+      model_proven_ = true;
       ticket.rows[shard.get() - ticket.shards.data()] = std::move(finished.rows);
       if (--ticket.unfinished > 0) return;
-      return AnswerTicket(ticket, {Outcome::kEmbedded, "", model_storage_->dim, std::move(ticket.rows)},
+      return AnswerTicket(ticket, {Outcome::kEmbedded, "", models_.back()->dim, std::move(ticket.rows)},
                           effects);
     case CompletionStatus::kRejected:
       return AnswerTicket(
@@ -342,28 +360,12 @@ absl::Status Router::OnServing(uint32_t replica, std::shared_ptr<BrokerLane> lan
   Effects effects;
   {
     std::lock_guard lock(dispatch_);
-    const LaneGeometry& geometry = lane->geometry();
-    if (RowBytes(info.dim) > geometry.response_arena_bytes / 8) {
-      return absl::InvalidArgumentError("an embedding of " + std::to_string(info.dim) +
-                                        " floats is too large for the response arena (--response-arena-mib)");
-    }
-    if (model_storage_ &&
-        (model_storage_->dim != info.dim || model_storage_->vocabulary != info.vocabulary)) {
-      return absl::InvalidArgumentError("loaded another model: expected dim " +
-                                        std::to_string(model_storage_->dim) + ", got " +
-                                        std::to_string(info.dim));
-    }
-    if (!model_storage_) {
-      model_storage_ = std::make_unique<EngineInfo>(info);
-      shard_limits_.tokens = std::max<uint64_t>(1, kShardBatches * info.batch_tokens);
-      shard_limits_.request_bytes = geometry.request_arena_bytes / 4;
-      shard_limits_.rows = std::min<uint64_t>(4096, geometry.response_arena_bytes / 8 / RowBytes(info.dim));
-      max_prompt_bytes_ = shard_limits_.request_bytes;
-      // EDGE(model) release: the info is complete.
-      model_.store(model_storage_.get(), std::memory_order_release);
-    }
-    lanes_[replica].port = std::make_shared<LanePort>(
-        std::move(lane), bell_, info, std::max<uint64_t>(1, kCreditBatches * info.batch_tokens));
+    if (absl::Status adopted = AdoptModel(info, lane->geometry()); !adopted.ok()) return adopted;
+    Lane& mine = lanes_[replica];
+    mine.port = std::make_shared<LanePort>(std::move(lane), bell_, info,
+                                           std::max<uint64_t>(1, kCreditBatches * info.batch_tokens));
+    mine.completed = 0;
+    mine.silent_since = Clock::now();
     ++serving_;
     PostWaiting(&effects);
   }
@@ -371,12 +373,44 @@ absl::Status Router::OnServing(uint32_t replica, std::shared_ptr<BrokerLane> lan
   return absl::OkStatus();
 }
 
-// The process is gone. What it had committed counts; the rest goes back to the head of the queue.
-void Router::OnGone(uint32_t replica, const std::string& reason) {
+// The first replica says what is served, and the others must agree; but as long as no rows have come back,
+// and nobody serves, its word is not more than that of the next.
+absl::Status Router::AdoptModel(const EngineInfo& info, const LaneGeometry& geometry) {
+  if (RowBytes(info.dim) > geometry.response_arena_bytes / 8) {
+    return absl::InvalidArgumentError("an embedding of " + std::to_string(info.dim) +
+                                      " floats is too large for the response arena (--response-arena-mib)");
+  }
+  if (!models_.empty()) {
+    const EngineInfo& served = *models_.back();
+    if (served.dim == info.dim && served.vocabulary == info.vocabulary &&
+        served.max_tokens == info.max_tokens) {
+      return absl::OkStatus();
+    }
+    if (model_proven_ || serving_ > 0) {
+      return absl::InvalidArgumentError(fmt::format(
+          "loaded another model: expected dim {}, max_tokens {}, vocabulary {}, got {}, {}, {}", served.dim,
+          served.max_tokens, served.vocabulary, info.dim, info.max_tokens, info.vocabulary));
+    }
+  }
+  models_.push_back(std::make_unique<EngineInfo>(info));
+  shard_limits_.tokens = std::max<uint64_t>(1, kShardBatches * info.batch_tokens);
+  shard_limits_.request_bytes = geometry.request_arena_bytes / 4;
+  shard_limits_.rows = std::min<uint64_t>(4096, geometry.response_arena_bytes / 8 / RowBytes(info.dim));
+  if (max_prompt_bytes_ == 0) max_prompt_bytes_ = shard_limits_.request_bytes;
+  // EDGE(model) release: the info is complete.
+  model_.store(models_.back().get(), std::memory_order_release);
+  return absl::OkStatus();
+}
+
+// The replica ends. What it had committed counts; the rest goes back to the head of the queue, from where
+// idle lanes take it at once. Its memory stays as it is until its exit was seen; nothing of it is read again.
+TakenBack Router::OnDoomed(uint32_t replica) {
   Effects effects;
+  TakenBack work;
   {
     std::lock_guard lock(dispatch_);
     Lane& lane = lanes_[replica];
+    if (!lane.port) return work;
     std::vector<Finished> finished;
     std::vector<Orphan> orphans;
     lane.port->Abandon(&finished, &orphans);
@@ -385,13 +419,33 @@ void Router::OnGone(uint32_t replica, const std::string& reason) {
     if (--serving_ == 0) none_serve_since_ = Clock::now();
     // Youngest first, each to the head: the oldest ends up foremost.
     for (auto orphan = orphans.rbegin(); orphan != orphans.rend(); ++orphan) {
-      orphan->shard->suspect |= orphan->taken;
-      orphan->shard->attempts -= !orphan->taken;  // that death was none of its doing
-      Retry(orphan->shard, "the replica died: " + reason, &effects);
+      const ShardRef& shard = orphan->shard;
+      shard->suspect |= orphan->taken;
+      shard->attempts -= !orphan->taken;  // that death was none of its doing
+      if (shard->ticket->answered()) continue;
+      if (shard->attempts < kMaxAttempts) {
+        Enqueue(shard, /*at_head=*/true);
+      } else {
+        lane.condemned.push_back(shard);
+      }
     }
     // What was bound to this lane but not posted finds another.
     while (ShardRef shard = lane.queue.Pop()) Enqueue(std::move(shard), /*at_head=*/false);
     PostWaiting(&effects);
+    work = {finished.size(), orphans.size(), effects.posted};
+  }
+  effects.Perform();
+  return work;
+}
+
+void Router::OnGone(uint32_t replica, const std::string& reason) {
+  (void)OnDoomed(replica);  // no effect where it was doomed before
+  Effects effects;
+  {
+    std::lock_guard lock(dispatch_);
+    for (const ShardRef& shard : std::exchange(lanes_[replica].condemned, {})) {
+      Retry(shard, "the replica died: " + reason, &effects);
+    }
   }
   effects.Perform();
 }

@@ -10,7 +10,7 @@
 //
 // Invariants, at every release of the lock:
 //   1. a live ticket has each unfinished shard in exactly one place: a queue,
-//      the suspects, or one lane's in-flight table;
+//      the suspects, one lane's in-flight table, or a lane's condemned;
 //   2. an answered ticket is in no list; its shards may still be in flight,
 //      and what comes back for them is dropped.
 
@@ -49,6 +49,8 @@ struct RouterOptions {
   std::chrono::nanoseconds forward_timeout = std::chrono::seconds(120);
   // New requests still wait this long after the last replica died: the next one is usually up by then.
   std::chrono::nanoseconds replica_grace = std::chrono::seconds(5);
+  // A replica that holds work and completes none of it for so long hangs, whatever its heartbeat says.
+  std::chrono::nanoseconds completion_timeout = std::chrono::seconds(60);
   // Most that the thread which brought the only request watches for its end; 0: never.
   std::chrono::nanoseconds attend{0};
 };
@@ -85,7 +87,7 @@ class Router final : public LaneObserver, public Reaper {
   // New requests are refused from here on; what was accepted is finished.
   void BeginLeaving();
 
-  // The served model; null until a replica has served. Never changes afterwards.
+  // The served model; null until a replica has served. Changes no more once rows have come back.
   const EngineInfo* model() const {
     // EDGE(model) acquire: the info is complete.
     return model_.load(std::memory_order_acquire);
@@ -97,19 +99,24 @@ class Router final : public LaneObserver, public Reaper {
   RouterLoad Load() const;
 
   absl::Status OnServing(uint32_t replica, std::shared_ptr<BrokerLane> lane, const EngineInfo& info) override;
+  TakenBack OnDoomed(uint32_t replica) override;
   void OnGone(uint32_t replica, const std::string& reason) override;
   void Reap(Clock::time_point now) override;
 
  private:
   struct Lane {
-    std::shared_ptr<LanePort> port;  // null: nobody serves
-    ShardQueue queue;                // policies that bind at once
-    bool no_room = false;            // for what this turn tried to post
+    std::shared_ptr<LanePort> port;   // null: nobody serves
+    ShardQueue queue;                 // policies that bind at once
+    bool no_room = false;             // for what this turn tried to post
+    std::vector<ShardRef> condemned;  // no attempt left; answered when the reason of the death is known
+    uint64_t completed = 0;           // at the last look
+    Clock::time_point silent_since;   // since when it holds work and completes none
   };
   // What to do once the lock is left.
   struct Effects {
     std::vector<std::pair<AnswerSink*, Answer>> answers;
     std::vector<std::shared_ptr<LanePort>> rings;
+    size_t posted = 0;  // shards
     void Perform();
   };
 
@@ -132,7 +139,9 @@ class Router final : public LaneObserver, public Reaper {
   void Withdraw(Ticket& ticket, Answer answer, Effects* effects);
   void Expire(Ticket& ticket, Effects* effects);
   void ExpireOld(Clock::time_point now, Effects* effects);
-  void ReportGarbage(Lane& lane);
+  void WatchCompletions(Lane& lane, Clock::time_point now);
+  void Accuse(Lane& lane, std::string reason);
+  absl::Status AdoptModel(const EngineInfo& info, const LaneGeometry& geometry);
   bool NobodyServes(Clock::time_point now) const;
   uint32_t CountIdle() const;
 
@@ -142,12 +151,13 @@ class Router final : public LaneObserver, public Reaper {
   const std::shared_ptr<Admission> admission_;  // answers that are being sent still count in it
   Killer killer_;
   std::atomic<const EngineInfo*> model_{nullptr};
-  uint64_t max_prompt_bytes_ = 0;  // set once, before model_
+  uint64_t max_prompt_bytes_ = 0;  // from the lanes' sizes; set once, before model_
   std::atomic<bool> leaving_{false};
   moodycamel::ConcurrentQueue<std::shared_ptr<Ticket>> arrivals_;  // admitted, not yet enlisted
 
-  mutable std::mutex dispatch_;  // everything below
-  std::unique_ptr<EngineInfo> model_storage_;
+  mutable std::mutex dispatch_;                      // everything below
+  std::vector<std::unique_ptr<EngineInfo>> models_;  // the last is served; callers may still look at others
+  bool model_proven_ = false;                        // rows have come back
   ShardLimits shard_limits_;
   Placement placement_;
   SpinTrial spin_trial_;

@@ -95,6 +95,13 @@ class Server:
         return (stub or self.stub).Encode(request, timeout=timeout)
 
 
+def field_of(replica, name):
+    """A `name=value` of the free texts that GetReplicaInfo gives of one replica."""
+    texts = " ".join((replica.parallel_config, replica.decoding_config, replica.scheduler_config))
+    found = re.search(rf'\b{name}=("[^"]*"|\S+)', texts)
+    return found.group(1).strip('"') if found else None
+
+
 def connect(address):
     options = [("grpc.max_receive_message_length", MAX_MESSAGE), ("grpc.max_send_message_length", MAX_MESSAGE),
                ("grpc.use_local_subchannel_pool", 1)]

@@ -3,7 +3,7 @@
 #include <gtest/gtest.h>
 #include <sys/socket.h>
 
-#include "tests/support/must.h"
+#include "tests/support/lane_pair.h"
 
 namespace zerohop {
 namespace {
@@ -16,43 +16,73 @@ struct Ends {
     broker = std::move(pair.first);
     replica = std::move(pair.second);
   }
+  // What the broker sees: whether the beat has changed since the last call.
+  bool HasBeaten() {
+    heartbeat.Look(now += milliseconds(1));
+    return heartbeat.BeatSilentFor(now) == milliseconds(0);
+  }
+  void WaitForBeats(int count) {
+    while (count > 0) {
+      HasBeaten() ? (void)--count : std::this_thread::yield();
+    }
+  }
+
   ControlChannel broker, replica;
-  HeartbeatSlot slot{};
+  LanePair lane;
+  HeartbeatReader::Clock::time_point now = HeartbeatReader::Clock::now();
+  HeartbeatReader heartbeat = lane.broker->MakeHeartbeatReader(now);
 };
 
-TEST(Lifeline, BeatsUntilItIsDestroyed) {
+TEST(Lifeline, BeatsAndHoldsItsWordUntilItIsDestroyed) {
   Ends ends;
   {
-    Lifeline lifeline(ends.replica, HeartbeatWriter(&ends.slot), milliseconds(1));
-    while (ends.slot.beat < 3) std::this_thread::yield();
-    EXPECT_FALSE(lifeline.DrainRequested());
+    const Lifeline lifeline(ends.replica, ends.lane.replica, milliseconds(1), WhenAlone::kExit);
+    ends.WaitForBeats(3);
+    EXPECT_EQ(lifeline.orders(), Orders::kServe);
+    EXPECT_NE(ends.lane.broker->lifeline().value(), 0u);
   }
-  const uint64_t beat = ends.slot.beat;
+  (void)ends.HasBeaten();
   std::this_thread::sleep_for(milliseconds(5));
-  EXPECT_EQ(ends.slot.beat, beat);
-  EXPECT_EQ(ends.slot.progress, 0u) << "progress is the worker's";
+  EXPECT_FALSE(ends.HasBeaten());
+  EXPECT_EQ(ends.lane.broker->lifeline().value(), 0u) << "an end as it should be is no death";
 }
 
 TEST(Lifeline, DrainIsHeardAndGarbageIsNot) {
   Ends ends;
-  Lifeline lifeline(ends.replica, HeartbeatWriter(&ends.slot), milliseconds(1));
+  const Lifeline lifeline(ends.replica, ends.lane.replica, milliseconds(1), WhenAlone::kExit);
   ASSERT_EQ(::send(ends.broker.fd(), "garbage", 7, 0), 7);
   ASSERT_TRUE(ends.broker.Send(Hello{}).ok());
-  const uint64_t beat = ends.slot.beat;
-  while (ends.slot.beat < beat + 5) std::this_thread::yield();
-  EXPECT_FALSE(lifeline.DrainRequested());
+  ends.WaitForBeats(5);
+  EXPECT_EQ(lifeline.orders(), Orders::kServe);
   ASSERT_TRUE(ends.broker.Send(Drain{}).ok());
-  while (!lifeline.DrainRequested()) std::this_thread::yield();
+  while (lifeline.orders() != Orders::kDrain) std::this_thread::yield();
+}
+
+TEST(Lifeline, AttachedReplicaIsFencedWhenTheBrokerHangsUp) {
+  Ends ends;
+  Submission submission{};
+  submission.response_length = 16;
+  const std::span<std::byte> row = ends.lane.replica.response(submission);
+  row[0] = std::byte{1};
+  const Lifeline lifeline(ends.replica, ends.lane.replica, milliseconds(1), WhenAlone::kFence);
+  ends.broker.Close();
+  while (lifeline.orders() != Orders::kLeave) std::this_thread::yield();
+  row[0] = std::byte{2};
+  EXPECT_EQ(ends.lane.replica.Complete({}), RingResult::kDone);
+  ends.lane.replica.RingBroker();
+  EXPECT_EQ(*ends.lane.broker->response(0), std::byte{1}) << "late rows stay with who wrote them";
+  Completion completion;
+  EXPECT_EQ(ends.lane.broker->TakeCompletion(&completion), RingResult::kEmpty) << "and so do completions";
 }
 
 void LoseTheBroker() {
   Ends ends;
-  Lifeline lifeline(ends.replica, HeartbeatWriter(&ends.slot), std::chrono::seconds(100));
+  const Lifeline lifeline(ends.replica, ends.lane.replica, std::chrono::seconds(100), WhenAlone::kExit);
   ends.broker.Close();
   std::this_thread::sleep_for(std::chrono::seconds(100));
 }
 
-TEST(LifelineDeathTest, EndOfFileEndsTheProcessAtOnce) {
+TEST(LifelineDeathTest, EndOfFileEndsASpawnedProcessAtOnce) {
   testing::FLAGS_gtest_death_test_style = "threadsafe";
   EXPECT_EXIT(LoseTheBroker(), testing::ExitedWithCode(0), "");
 }

@@ -95,7 +95,8 @@ TEST(Worker, IsWokenForEverySubmission) {
   WorkerHouse house;
   std::atomic<bool> draining{false};
   std::thread serving([&] {
-    Worker worker(house.lane.replica, house.engine, ScriptedEngine::Info(), [&] { return draining.load(); });
+    Worker worker(house.lane.replica, house.engine, ScriptedEngine::Info(),
+                  [&] { return draining ? Orders::kDrain : Orders::kServe; });
     EXPECT_TRUE(worker.Serve().ok());
   });
   auto sleeper = house.lane.bell.MakeSleeper(std::chrono::nanoseconds(0));

@@ -170,7 +170,7 @@ TEST(LaneAttach, RefusesWhatIsNoLane) {
 TEST(LaneAttach, RefusesAnotherVersion) {
   LaneHeader header = GoodHeader();
   header.version = kLaneVersion + 1;
-  EXPECT_THAT(std::string(AttachTo(header).message()), HasSubstr("lane version: expected 1, got 2"));
+  EXPECT_THAT(std::string(AttachTo(header).message()), HasSubstr("lane version: expected 2, got 3"));
 }
 
 TEST(LaneAttach, RefusesAGeometryThatCannotBe) {

@@ -12,7 +12,7 @@ namespace {
 
 TEST(Layout, MagicReadsAsItsName) {
   EXPECT_EQ(std::memcmp(&kLaneMagic, "ZEROHOP1", 8), 0);
-  EXPECT_EQ(kLaneVersion, 1u);
+  EXPECT_EQ(kLaneVersion, 2u);
 }
 
 TEST(Layout, LaneHeaderKeepsItsOffsets) {
@@ -39,11 +39,12 @@ TEST(Layout, EveryWordOfTheBrokerHasALineOfItsOwn) {
 
 TEST(Layout, EveryWordOfTheReplicaHasALineOfItsOwn) {
   EXPECT_EQ(sizeof(ReplicaHeader), 128u);
-  EXPECT_EQ(sizeof(ReplicaLines), 640u);
+  EXPECT_EQ(sizeof(ReplicaLines), 768u);
   EXPECT_EQ(offsetof(ReplicaLines, submission_head), 0u);
   EXPECT_EQ(offsetof(ReplicaLines, completion_tail), 128u);
   EXPECT_EQ(offsetof(ReplicaLines, heartbeat), 256u);
   EXPECT_EQ(offsetof(ReplicaLines, submission_sleeping), 512u);
+  EXPECT_EQ(offsetof(ReplicaLines, lifeline), 640u);
   EXPECT_EQ(sizeof(HeartbeatSlot), 256u);
   EXPECT_EQ(offsetof(HeartbeatSlot, beat), 0u);
   EXPECT_EQ(offsetof(HeartbeatSlot, progress), 128u);
@@ -101,7 +102,7 @@ TEST(Layout, DefaultGeometryKeepsItsOffsets) {
   EXPECT_EQ(at.request_arena, 77824u);
   EXPECT_EQ(at.broker_bytes, 33632256u);
   EXPECT_EQ(at.replica_lines, 128u);
-  EXPECT_EQ(at.completion_cells, 768u);
+  EXPECT_EQ(at.completion_cells, 896u);
   EXPECT_EQ(at.response_arena, 69632u);
   EXPECT_EQ(at.replica_bytes, 67178496u);
 }

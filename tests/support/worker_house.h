@@ -45,7 +45,7 @@ class WorkerHouse {
   }
 
   absl::Status Serve() {
-    Worker worker(lane.replica, engine, ScriptedEngine::Info(), [] { return true; });
+    Worker worker(lane.replica, engine, ScriptedEngine::Info(), [] { return Orders::kDrain; });
     return worker.Serve();
   }
   // Of all submissions that were answered, by cookie; in the order in which they were.

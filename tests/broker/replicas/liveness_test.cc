@@ -18,28 +18,42 @@ using testing::HasSubstr;
 TEST(Backoff, FirstDeathRestartsAtOnceAndLoopsWaitLongerUpToTheLimit) {
   Backoff backoff;
   for (int expected : {0, 1, 2, 4, 8, 16, 30, 30, 30}) {
-    EXPECT_EQ(backoff.AfterDeath(seconds(0), true), seconds(expected));
+    backoff.OnDeath(seconds(0));
+    EXPECT_EQ(backoff.Wait(/*others_serve=*/true), seconds(expected));
   }
 }
 
 TEST(Backoff, LongServiceForgivesEarlierDeaths) {
   Backoff backoff;
-  for (int i = 0; i < 5; ++i) (void)backoff.AfterDeath(seconds(59), true);
-  EXPECT_EQ(backoff.AfterDeath(seconds(60), true), seconds(0));
-  EXPECT_EQ(backoff.AfterDeath(seconds(1), true), seconds(1));
+  for (int i = 0; i < 5; ++i) backoff.OnDeath(seconds(59));
+  backoff.OnDeath(seconds(60));
+  EXPECT_EQ(backoff.Wait(true), seconds(0));
+  backoff.OnDeath(seconds(1));
+  EXPECT_EQ(backoff.Wait(true), seconds(1));
 }
 
 TEST(Backoff, LastReplicaNeverWaitsLong) {
   Backoff backoff;
-  EXPECT_EQ(backoff.AfterDeath(seconds(0), false), seconds(0));
-  for (int i = 0; i < 10; ++i) EXPECT_EQ(backoff.AfterDeath(seconds(0), false), milliseconds(250));
-  EXPECT_EQ(backoff.AfterDeath(seconds(0), true), seconds(30)) << "but its deaths were counted";
+  backoff.OnDeath(seconds(0));
+  EXPECT_EQ(backoff.Wait(/*others_serve=*/false), seconds(0));
+  for (int i = 0; i < 10; ++i) {
+    backoff.OnDeath(seconds(0));
+    EXPECT_EQ(backoff.Wait(false), milliseconds(250));
+  }
+  EXPECT_EQ(backoff.Wait(true), seconds(30)) << "but its deaths were counted";
+}
+
+TEST(Backoff, WaitEndsEarlyWhenTheLastNeighbourDies) {
+  Backoff backoff;
+  for (int i = 0; i < 10; ++i) backoff.OnDeath(seconds(0));
+  EXPECT_EQ(backoff.Wait(/*others_serve=*/true), seconds(30));
+  EXPECT_EQ(backoff.Wait(/*others_serve=*/false), milliseconds(250)) << "asked again, of the same death";
 }
 
 TEST(Backoff, SurvivesAnyNumberOfDeaths) {
   Backoff backoff;
-  for (int i = 0; i < 100'000; ++i) (void)backoff.AfterDeath(seconds(0), true);
-  EXPECT_EQ(backoff.AfterDeath(seconds(0), true), seconds(30));
+  for (int i = 0; i < 100'000; ++i) backoff.OnDeath(seconds(0));
+  EXPECT_EQ(backoff.Wait(true), seconds(30));
 }
 
 struct Heart {

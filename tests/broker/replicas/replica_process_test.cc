@@ -1,4 +1,4 @@
-#include "broker/replicas/child_process.h"
+#include "broker/replicas/replica_process.h"
 
 #include <gtest/gtest.h>
 #include <poll.h>
@@ -11,17 +11,17 @@
 namespace zerohop {
 namespace {
 
-ChildProcess Shell(const std::string& script) {
-  return Must(ChildProcess::Start({"/bin/sh", "-c", script}));
+ReplicaProcess Shell(const std::string& script) {
+  return Must(ReplicaProcess::Spawn({"/bin/sh", "-c", script}));
 }
 
 // Blocks until the pidfd says that the process has ended.
-void WaitForEnd(const ChildProcess& child) {
+void WaitForEnd(const ReplicaProcess& child) {
   pollfd ended{child.pidfd(), POLLIN, 0};
   ASSERT_EQ(::poll(&ended, 1, -1), 1);
 }
 
-std::string OutputOf(ChildProcess& child) {
+std::string OutputOf(ReplicaProcess& child) {
   std::string all;
   for (;;) {
     pollfd readable{child.output_fd(), POLLIN, 0};
@@ -33,73 +33,73 @@ std::string OutputOf(ChildProcess& child) {
   }
 }
 
-TEST(ChildProcess, SuccessAndFailureAreTold) {
-  ChildProcess good = Must(ChildProcess::Start({"/bin/true"}));
+TEST(ReplicaProcess, SuccessAndFailureAreTold) {
+  ReplicaProcess good = Must(ReplicaProcess::Spawn({"/bin/true"}));
   EXPECT_TRUE(good);
   WaitForEnd(good);
   EXPECT_EQ(good.Reap(), "exit 0");
   EXPECT_FALSE(good);
-  ChildProcess bad = Shell("exit 3");
+  ReplicaProcess bad = Shell("exit 3");
   WaitForEnd(bad);
   EXPECT_EQ(bad.Reap(), "exit 3");
 }
 
-TEST(ChildProcess, SignalIsToldByNumberAndName) {
-  ChildProcess child = Shell("kill -SEGV $$");
+TEST(ReplicaProcess, SignalIsToldByNumberAndName) {
+  ReplicaProcess child = Shell("kill -SEGV $$");
   WaitForEnd(child);
   EXPECT_EQ(child.Reap(), "signal 11 (Segmentation fault)");
 }
 
-TEST(ChildProcess, KillEndsWhatWouldNotEnd) {
-  ChildProcess child = Must(ChildProcess::Start({"/bin/sleep", "1000"}));
+TEST(ReplicaProcess, KillEndsWhatWouldNotEnd) {
+  ReplicaProcess child = Must(ReplicaProcess::Spawn({"/bin/sleep", "1000"}));
   child.Kill();
   WaitForEnd(child);
   EXPECT_EQ(child.Reap(), "signal 9 (Killed)");
   child.Kill();  // nobody any more: no effect
 }
 
-TEST(ChildProcess, ProgramThatIsNotThereExitsWithASentence) {
-  ChildProcess child = Must(ChildProcess::Start({"/no/such/program"}));
+TEST(ReplicaProcess, ProgramThatIsNotThereExitsWithASentence) {
+  ReplicaProcess child = Must(ReplicaProcess::Spawn({"/no/such/program"}));
   EXPECT_EQ(OutputOf(child), "cannot execute the replica program\n");
   WaitForEnd(child);
   EXPECT_EQ(child.Reap(), "exit 127");
 }
 
-TEST(ChildProcess, BothStreamsComeThroughOnePipe) {
-  ChildProcess child = Shell("echo out; echo err >&2");
+TEST(ReplicaProcess, BothStreamsComeThroughOnePipe) {
+  ReplicaProcess child = Shell("echo out; echo err >&2");
   EXPECT_EQ(OutputOf(child), "out\nerr\n");
 }
 
-TEST(ChildProcess, ControlSocketIsDescriptorThree) {
-  ChildProcess child = Shell(R"(printf '{"type":"hello","protocol":1,"pid":5}' >&3)");
+TEST(ReplicaProcess, ControlSocketIsDescriptorThree) {
+  ReplicaProcess child = Shell(R"(printf '{"type":"hello","protocol":1,"pid":5}' >&3)");
   EXPECT_EQ(std::get<Hello>(Must(child.control().Receive(true)).message).pid, 5);
   EXPECT_TRUE(absl::IsUnavailable(child.control().Receive(true).status())) << "its end is end of file";
 }
 
-TEST(ChildProcess, ChildInheritsNothingElse) {
+TEST(ReplicaProcess, ChildInheritsNothingElse) {
   // Held open here without close-on-exec, as a careless library would.
   UniqueFd careless(::dup(STDERR_FILENO));
-  ChildProcess child = Must(ChildProcess::Start({"/bin/ls", "/proc/self/fd"}));
+  ReplicaProcess child = Must(ReplicaProcess::Spawn({"/bin/ls", "/proc/self/fd"}));
   EXPECT_EQ(OutputOf(child), "0\n1\n2\n3\n4\n") << "4 is the folder that ls reads";
 }
 
-TEST(ChildProcess, DestructionLeavesNoProcessBehind) {
+TEST(ReplicaProcess, DestructionLeavesNoProcessBehind) {
   pid_t pid;
   {
-    const ChildProcess child = Must(ChildProcess::Start({"/bin/sleep", "1000"}));
+    const ReplicaProcess child = Must(ReplicaProcess::Spawn({"/bin/sleep", "1000"}));
     pid = child.pid();
     EXPECT_EQ(::kill(pid, 0), 0);
   }
   EXPECT_EQ(::kill(pid, 0), -1);
 }
 
-TEST(ChildProcess, MovedProcessIsOwnedOnce) {
-  ChildProcess first = Must(ChildProcess::Start({"/bin/sleep", "1000"}));
+TEST(ReplicaProcess, MovedProcessIsOwnedOnce) {
+  ReplicaProcess first = Must(ReplicaProcess::Spawn({"/bin/sleep", "1000"}));
   const pid_t pid = first.pid();
-  ChildProcess second = std::move(first);
+  ReplicaProcess second = std::move(first);
   EXPECT_FALSE(first);  // NOLINT(bugprone-use-after-move): that is the question
   EXPECT_EQ(second.pid(), pid);
-  second = ChildProcess();
+  second = ReplicaProcess();
   EXPECT_EQ(::kill(pid, 0), -1) << "the one it held was ended";
 }
 

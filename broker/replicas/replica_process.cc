@@ -1,7 +1,8 @@
-#include "broker/replicas/child_process.h"
+#include "broker/replicas/replica_process.h"
 
 #include <fcntl.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -16,6 +17,7 @@ namespace zerohop {
 namespace {
 
 constexpr int kControlFdInChild = 3;
+constexpr int kPeerPidfd = 77;  // SO_PEERPIDFD, newer than Debian 12's headers
 
 // Runs between fork and exec in a process with threads: async-signal-safe calls only.
 [[noreturn]] void BecomeReplica(char* const* argv, int control, int output, pid_t broker) {
@@ -37,6 +39,15 @@ constexpr int kControlFdInChild = 3;
   ::_exit(127);
 }
 
+// Of the process that connected, whatever number another one may have by now.
+UniqueFd PeerPidfd(int socket, pid_t pid) {
+  int fd = -1;
+  socklen_t size = sizeof fd;
+  if (::getsockopt(socket, SOL_SOCKET, kPeerPidfd, &fd, &size) == 0) return UniqueFd(fd);
+  if (errno != ENOPROTOOPT) return UniqueFd();
+  return UniqueFd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));  // before Linux 6.5
+}
+
 std::string Describe(const siginfo_t& info) {
   if (info.si_code == CLD_EXITED) return "exit " + std::to_string(info.si_status);
   const char* name = ::strsignal(info.si_status);
@@ -45,10 +56,11 @@ std::string Describe(const siginfo_t& info) {
 
 }  // namespace
 
-ChildProcess& ChildProcess::operator=(ChildProcess&& other) noexcept {
+ReplicaProcess& ReplicaProcess::operator=(ReplicaProcess&& other) noexcept {
   if (this != &other) {
     KillAndReap();
     pid_ = std::exchange(other.pid_, -1);
+    spawned_ = other.spawned_;
     pidfd_ = std::move(other.pidfd_);
     output_ = std::move(other.output_);
     control_ = std::move(other.control_);
@@ -56,7 +68,7 @@ ChildProcess& ChildProcess::operator=(ChildProcess&& other) noexcept {
   return *this;
 }
 
-absl::StatusOr<ChildProcess> ChildProcess::Start(const std::vector<std::string>& command) {
+absl::StatusOr<ReplicaProcess> ReplicaProcess::Spawn(const std::vector<std::string>& command) {
   auto ends = ControlChannel::MakePair();
   if (!ends.ok()) return ends.status();
   int pipe_ends[2];
@@ -71,7 +83,8 @@ absl::StatusOr<ChildProcess> ChildProcess::Start(const std::vector<std::string>&
   argv.push_back(nullptr);
 
   const pid_t broker = ::getpid();
-  ChildProcess child;
+  ReplicaProcess child;
+  child.spawned_ = true;
   child.pid_ = ::fork();
   if (child.pid_ == 0) BecomeReplica(argv.data(), ends->second.fd(), write_end.get(), broker);
   if (child.pid_ < 0)
@@ -84,11 +97,33 @@ absl::StatusOr<ChildProcess> ChildProcess::Start(const std::vector<std::string>&
   return child;
 }
 
-void ChildProcess::Kill() {
+absl::StatusOr<ReplicaProcess> ReplicaProcess::Adopt(ControlChannel control) {
+  ucred peer{};
+  socklen_t size = sizeof peer;
+  if (::getsockopt(control.fd(), SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0 || peer.pid <= 0) {
+    return absl::FailedPreconditionError("a replica attached from a pid namespace that we cannot see into");
+  }
+  ReplicaProcess process;
+  process.pidfd_ = PeerPidfd(control.fd(), peer.pid);
+  if (!process.pidfd_) return absl::UnavailableError("a replica was gone before it was accepted");
+  if (::syscall(SYS_pidfd_send_signal, process.pidfd_.get(), 0, nullptr, 0) != 0 && errno == EPERM) {
+    return absl::FailedPreconditionError("replica process " + std::to_string(peer.pid) +
+                                         " belongs to another user: expected one that the broker may kill");
+  }
+  process.pid_ = peer.pid;
+  process.control_ = std::move(control);
+  return process;
+}
+
+void ReplicaProcess::Kill() {
   if (pid_ > 0) ::syscall(SYS_pidfd_send_signal, pidfd_.get(), SIGKILL, nullptr, 0);
 }
 
-std::string ChildProcess::Reap() {
+std::string ReplicaProcess::Reap() {
+  if (!spawned_) {
+    pid_ = -1;
+    return "exit";
+  }
   siginfo_t info{};
   int failed;
   do {
@@ -99,8 +134,8 @@ std::string ChildProcess::Reap() {
   return Describe(info);
 }
 
-void ChildProcess::KillAndReap() {
-  if (pid_ <= 0) return;
+void ReplicaProcess::KillAndReap() {
+  if (pid_ <= 0 || !spawned_) return;
   Kill();
   Reap();
 }

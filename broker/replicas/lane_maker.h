@@ -1,0 +1,57 @@
+#pragma once
+
+// LaneMaker: reserves the lanes of coming generations, and gives back those of
+// past ones, on a thread of its own: a hundred MiB take the kernel tens of
+// milliseconds, in which the supervisor must hear of other deaths.
+
+#include <condition_variable>
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <thread>
+
+#include "shm/lane.h"
+
+namespace zerohop {
+
+class LaneMaker {
+ public:
+  using MadeLane = absl::StatusOr<std::shared_ptr<BrokerLane>>;
+
+  // `made`: on the maker's thread, whenever Take has something new.
+  LaneMaker(const LaneGeometry& geometry, std::function<void()> made);
+  ~LaneMaker();
+
+  // Here and now: for a start that may still be refused.
+  MadeLane MakeNow(const LaneIdentity& identity) const;
+
+  // Any thread. The lane is found by Take; orders are carried out in their order.
+  void Make(const LaneIdentity& identity);
+  // Nothing while it is being made. ResourceExhausted where the machine has no room.
+  std::optional<MadeLane> Take(uint32_t replica);
+  // Frees it, unless answers still refer to it: then the last of them does.
+  void Unmake(std::shared_ptr<BrokerLane> lane);
+
+ private:
+  struct Order {
+    std::optional<LaneIdentity> make;
+    std::shared_ptr<BrokerLane> unmake;
+  };
+
+  void Give(Order order);
+  void Run();
+
+  const LaneGeometry geometry_;
+  const std::function<void()> made_;
+  std::mutex mutex_;  // the members below
+  std::condition_variable ordered_;
+  std::deque<Order> orders_;
+  std::map<uint32_t, MadeLane> ready_;  // by replica
+  bool stop_ = false;
+  std::thread thread_;
+};
+
+}  // namespace zerohop

@@ -1,0 +1,98 @@
+#include "replica_shim/session.h"
+
+#include <sched.h>
+#include <unistd.h>
+
+#include "replica_shim/crash_point.h"
+#include "replica_shim/worker.h"
+#include "shm/lane.h"
+
+namespace zerohop {
+namespace {
+
+// Keeps the calling thread on one CPU; gives it back its freedom afterwards.
+class CpuPin {
+ public:
+  explicit CpuPin(int cpu) {
+    if (cpu < 0 || ::sched_getaffinity(0, sizeof before_, &before_) != 0) return;
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    CPU_SET(cpu, &set);
+    // A CPU that is gone is no reason to refuse service: the scheduler places us then.
+    pinned_ = ::sched_setaffinity(0, sizeof set, &set) == 0;
+  }
+  ~CpuPin() {
+    if (pinned_) (void)::sched_setaffinity(0, sizeof before_, &before_);
+  }
+  CpuPin(const CpuPin&) = delete;
+
+ private:
+  cpu_set_t before_{};
+  bool pinned_ = false;
+};
+
+absl::StatusOr<ControlPacket> AskForLane(ControlChannel& control) {
+  Hello hello;
+  hello.pid = ::getpid();
+  if (absl::Status sent = control.Send(hello); !sent.ok()) return sent;
+  CrashPoint("said_hello");
+  auto packet = control.Receive(/*block=*/true);
+  if (packet.ok() && (!std::holds_alternative<Offer>(packet->message) || packet->fds.size() != 3)) {
+    return absl::InvalidArgumentError("expected the offer of a lane with three descriptors");
+  }
+  return packet;
+}
+
+absl::StatusOr<ReplicaLane> AttachTo(ControlPacket& packet, const Offer& offer) {
+  LaneOffer fds{std::move(packet.fds[0]), std::move(packet.fds[1]), std::move(packet.fds[2])};
+  return ReplicaLane::Attach(std::move(fds), {offer.epoch, offer.generation, offer.replica},
+                             std::chrono::nanoseconds(offer.spin_ns));
+}
+
+absl::Status ServeLane(ControlChannel& control, ReplicaLane& lane, const Offer& offer, WarmEngine& warm,
+                       int cpu, WhenAlone when_alone) {
+  const Lifeline lifeline(control, lane, std::chrono::nanoseconds(offer.beat_ns), when_alone);
+  CrashPoint("beats");
+  const CpuPin pin(cpu);  // after the side thread, which must run while the worker computes
+  auto info = warm.Load();
+  if (!info.ok()) return info.status();
+  CrashPoint("loaded");
+  Worker worker(lane, warm.engine(), *info, [&] { return lifeline.orders(); });
+  lane.MarkReady();
+  CrashPoint("marked_ready");
+  if (absl::Status sent = control.Send(Ready{*info}); !sent.ok()) return sent;
+  CrashPoint("said_ready");
+  return worker.Serve();
+}
+
+absl::Status Run(ControlChannel& control, WarmEngine& warm, int cpu, WhenAlone when_alone) {
+  auto packet = AskForLane(control);
+  if (!packet.ok()) return packet.status();
+  CrashPoint("got_offer");
+  const Offer offer = std::get<Offer>(packet->message);
+  auto lane = AttachTo(*packet, offer);
+  if (!lane.ok()) return lane.status();
+  CrashPoint("attached");
+  return ServeLane(control, *lane, offer, warm, cpu, when_alone);
+}
+
+}  // namespace
+
+absl::StatusOr<EngineInfo> WarmEngine::Load() {
+  if (info_) return *info_;
+  auto engine = MakeEngine(options_);
+  if (!engine.ok()) return engine.status();
+  engine_ = *std::move(engine);
+  auto info = engine_->Load(options_);
+  if (info.ok()) info_ = *info;
+  return info;
+}
+
+absl::Status RunSession(ControlChannel& control, WarmEngine& engine, int cpu, WhenAlone when_alone) {
+  absl::Status ended = Run(control, engine, cpu, when_alone);
+  // The reason goes where it is read.
+  if (!ended.ok() && !absl::IsUnavailable(ended)) (void)control.Send(Failed{std::string(ended.message())});
+  return ended;
+}
+
+}  // namespace zerohop
