@@ -13,6 +13,8 @@ namespace {
 // A replica may hold this many batches: one that runs, the rest to choose like lengths from.
 constexpr uint64_t kCreditBatches = 4;
 constexpr uint64_t kShardBatches = 2;
+// Of the time that a request has, what it may be expected to wait; the rest is for what estimates miss.
+constexpr double kMostOfItsTime = 0.75;
 
 int64_t MonotonicNs(std::chrono::steady_clock::time_point t) {
   return t == std::chrono::steady_clock::time_point::max()
@@ -27,11 +29,11 @@ Router::Router(const RouterOptions& options, const BrokerBell& bell)
       bell_(bell.ringer()),
       attendant_(bell.attendant()),
       admission_(std::make_shared<Admission>(options.admission)),
-      placement_(options.policy),
-      lanes_(options.replicas) {}
+      dispatcher_(options.policy, options.replicas),
+      replicas_(options.replicas) {}
 
 void Router::Effects::Perform() {
-  for (const auto& port : rings) port->RingReplica();
+  for (const auto& port : postings.to_ring) port->RingReplica();
   for (auto& [sink, answer] : answers) sink->OnAnswer(std::move(answer));
 }
 
@@ -81,15 +83,20 @@ void Router::TakeArrivals(Clock::time_point now, Effects* effects) {
     } else if (NobodyServes(now)) {
       AnswerTicket(*ticket, {Outcome::kNoReplica, "No healthy replicas: all of them are down"}, effects);
     } else {
-      Enlist(ticket);
+      Enlist(ticket, now, effects);
     }
   }
 }
 
-void Router::Enlist(const std::shared_ptr<Ticket>& ticket) {
-  const auto plan = PlanShards(ticket->body, models_.back()->max_tokens, CountIdle(), shard_limits_);
-  const int64_t deadline =
-      MonotonicNs(std::min(ticket->client_deadline, ticket->arrived_at + options_.forward_timeout));
+void Router::Enlist(const std::shared_ptr<Ticket>& ticket, Clock::time_point now, Effects* effects) {
+  const auto plan =
+      PlanShards(ticket->body, models_.back()->max_tokens, dispatcher_.CountIdle(), shard_limits_);
+  uint64_t tokens = 0;
+  for (const ShardRange& range : plan) tokens += range.tokens;
+  if (auto why = ComesTooLate(*ticket, tokens, now)) {
+    return AnswerTicket(*ticket, {Outcome::kOverloaded, *std::move(why)}, effects);
+  }
+  const int64_t deadline = MonotonicNs(DeadlineOf(*ticket));
   ticket->shards.reserve(plan.size());
   for (const ShardRange& range : plan) {
     ticket->shards.push_back({ticket.get(), &ticket->body, range.first, range.count, range.tokens,
@@ -100,159 +107,93 @@ void Router::Enlist(const std::shared_ptr<Ticket>& ticket) {
   live_.push_back(ticket);
   ticket->live = std::prev(live_.end());
   by_id_.emplace(ticket->request_id, ticket.get());
-  for (Shard& shard : ticket->shards) Enqueue(ShardRef(ticket, &shard), /*at_head=*/false);
+  for (Shard& shard : ticket->shards) dispatcher_.Enqueue(ShardRef(ticket, &shard), /*at_head=*/false);
 }
 
-void Router::Enqueue(ShardRef shard, bool at_head) {
-  if (shard->suspect) {
-    at_head ? suspects_.push_front(std::move(shard)) : suspects_.push_back(std::move(shard));
-    return;
-  }
-  const bool late = placement_.policy() == Policy::kSharedQueue || serving_ == 0;
-  ShardQueue& queue = late ? shared_ : lanes_[ChooseLane(*shard)].queue;
-  at_head ? queue.PushFront(std::move(shard)) : queue.PushBack(std::move(shard));
+Router::Clock::time_point Router::DeadlineOf(const Ticket& ticket) const {
+  return std::min(ticket.client_deadline, ticket.arrived_at + options_.forward_timeout);
 }
 
-uint32_t Router::ChooseLane(const Shard& shard) {
-  std::vector<Candidate> candidates;
-  for (uint32_t i = 0; i < lanes_.size(); ++i) {
-    if (!lanes_[i].port || Avoided(i, shard)) continue;
-    candidates.push_back({i, lanes_[i].port->tokens_in_flight() + lanes_[i].queue.tokens()});
-  }
-  return placement_.Choose(candidates);
+// Under overload a queue in order of arrival serves those who have waited longest, whose time is nearly up:
+// it would compute for clients that are gone by then. So a request that would wait for most of its time is
+// refused now. Why, if so.
+std::optional<std::string> Router::ComesTooLate(const Ticket& ticket, uint64_t tokens,
+                                                Clock::time_point now) const {
+  const auto expected = service_rate_.TimeFor(dispatcher_.TokensAhead(ticket.priority) + tokens);
+  const std::chrono::duration<double> left = DeadlineOf(ticket) - now;
+  if (!expected || dispatcher_.CountWaiting() == 0 || *expected <= kMostOfItsTime * left) return std::nullopt;
+  return fmt::format(
+      "The queue is too long: {} requests are accepted, an answer is expected after {:.1f} s, and this "
+      "request has {:.1f} s",
+      admission_->requests(), expected->count(), left.count());
 }
 
-// Of the serving lanes that `may` take the work, the one with the least in flight.
-template <typename May>
-Router::Lane* Router::LeastBusyLane(May may) {
-  Lane* best = nullptr;
-  for (Lane& lane : lanes_) {
-    if (!lane.port || !may(lane)) continue;
-    // The first of equals: it is the one whose caches are warm.
-    if (best == nullptr || lane.port->tokens_in_flight() < best->port->tokens_in_flight()) best = &lane;
-  }
-  return best;
-}
-
-// Suspects first, then each lane's own queue, then the shared one.
 void Router::PostWaiting(Effects* effects) {
-  PostSuspects(effects);
-  for (Lane& lane : lanes_) {
-    lane.no_room = false;
-    while (lane.port && lane.port->HasCredit() && PostFront(lane.queue, lane, effects)) {
-    }
-  }
-  while (const ShardRef* front = shared_.Front()) {
-    Lane* lane = LeastBusyLane([&](const Lane& candidate) {
-      return !candidate.no_room && candidate.port->HasCredit() &&
-             !Avoided(candidate.port->identity().replica, **front);
-    });
-    if (lane == nullptr) break;
-    lane->no_room = !PostFront(shared_, *lane, effects);
-  }
-}
-
-// A suspect runs on a lane that holds nothing else. Half of the lanes at most are given to suspects.
-void Router::PostSuspects(Effects* effects) {
-  while (!suspects_.empty() && suspects_.front()->ticket->answered()) suspects_.pop_front();
-  size_t secluded = 0;
-  for (Lane& lane : lanes_) secluded += lane.port && lane.port->seclusion != Seclusion::kNone;
-  const size_t most = std::min<size_t>(suspects_.size(), std::max(1u, serving_ / 2));
-  for (; secluded < most; ++secluded) {
-    Lane* least_busy = LeastBusyLane([](const Lane& lane) {
-      return lane.port->seclusion == Seclusion::kNone && lane.port->garbage().empty();
-    });
-    if (!least_busy) break;
-    least_busy->port->seclusion = Seclusion::kEmptying;
-  }
-  for (Lane& lane : lanes_) {
-    if (!lane.port || lane.port->seclusion != Seclusion::kEmptying) continue;
-    if (suspects_.empty()) lane.port->seclusion = Seclusion::kNone;  // the one it was meant for is answered
-    if (suspects_.empty() || lane.port->shards_in_flight() > 0 || !lane.port->garbage().empty()) continue;
-    if (!Post(suspects_.front(), lane, effects)) continue;
-    lane.port->seclusion = Seclusion::kSuspectInFlight;
-    suspects_.pop_front();
-  }
-}
-
-bool Router::PostFront(ShardQueue& queue, Lane& lane, Effects* effects) {
-  const ShardRef* front = queue.Front();
-  if (front == nullptr || !Post(*front, lane, effects)) return false;
-  queue.Pop();
-  return true;
-}
-
-bool Router::Post(const ShardRef& shard, Lane& lane, Effects* effects) {
-  switch (lane.port->Post(shard, quiet_)) {
-    case PostResult::kPosted:
-      ++effects->posted;
-      if (effects->rings.empty() || effects->rings.back() != lane.port) effects->rings.push_back(lane.port);
-      return true;
-    case PostResult::kNoRoom:
-      return false;
-    case PostResult::kCorrupt:
-      Accuse(lane, lane.port->garbage());
-      return false;
-  }
-  return false;
-}
-
-// A replica whose engine failed with a shard is not asked again while there is another.
-bool Router::Avoided(uint32_t replica, const Shard& shard) const {
-  return shard.failed_on == replica && serving_ > 1;
+  dispatcher_.PostWaiting(quiet_, &effects->postings);
+  for (const LanePort* port : std::exchange(effects->postings.corrupt, {})) Accuse(*port, port->garbage());
 }
 
 void Router::Reap(Clock::time_point now) {
   Effects effects;
   {
     std::lock_guard lock(dispatch_);
-    for (Lane& lane : lanes_) {
-      if (!lane.port) continue;
-      ReapLane(lane, &effects);
-      WatchCompletions(lane, now);
+    for (uint32_t i = 0; i < replicas_.size(); ++i) {
+      LanePort* port = dispatcher_.port(i);
+      // After garbage it is dying, and nothing of it is believed any more.
+      if (port == nullptr || !port->garbage().empty()) continue;
+      ReapLane(*port, &effects);
+      JudgeConduct(*port, now);
     }
     ExpireOld(now, &effects);
     TakeArrivals(now, &effects);
     PostWaiting(&effects);
+    service_rate_.Look(dispatcher_.CountWaiting() > 0, now);
   }
   effects.Perform();
 }
 
-void Router::ReapLane(Lane& lane, Effects* effects) {
-  if (!lane.port->garbage().empty()) return;  // dying; nothing of it is believed any more
+void Router::ReapLane(LanePort& port, Effects* effects) {
   std::vector<Finished> finished;
-  const bool sane = lane.port->Reap(&finished);
-  for (Finished& f : finished) Finish(lane, f, effects);
-  if (!sane) Accuse(lane, lane.port->garbage());
+  const bool sane = port.Reap(&finished);
+  for (Finished& f : finished) Finish(port, f, effects);
+  if (!sane) Accuse(port, port.garbage());
 }
 
-// Beats and progress are the replica's own words; completions are checked. Who has work but completes
-// nothing does not serve.
-void Router::WatchCompletions(Lane& lane, Clock::time_point now) {
-  if (lane.port->shards_in_flight() == 0 || lane.port->completed() != lane.completed) {
-    lane.completed = lane.port->completed();
-    lane.silent_since = now;
-  } else if (now - lane.silent_since > options_.completion_timeout && lane.port->garbage().empty()) {
-    const std::chrono::duration<double> silent = options_.completion_timeout;
-    Accuse(lane, fmt::format("hang: completes none of its {} shards for {} s", lane.port->shards_in_flight(),
-                             silent.count()));
-    lane.silent_since = now;  // accused once
+void Router::JudgeConduct(LanePort& port, Clock::time_point now) {
+  ReplicaConduct& conduct = replicas_[port.identity().replica].conduct;
+  conduct.Look(port.shards_in_flight(), port.completed(), now);
+  const std::chrono::duration<double> silent = conduct.SilentFor(now);
+  std::string reason;
+  if (silent > options_.completion_timeout) {
+    reason = fmt::format("hang: completes none of its {} shards for {:.0f} s", port.shards_in_flight(),
+                         silent.count());
+  } else if (conduct.FailsAlone()) {
+    reason = fmt::format("fails: {} times in a row with what others complete", ReplicaConduct::kMostFailures);
   }
+  if (reason.empty()) return;
+  conduct = ReplicaConduct(now);  // accused once
+  Accuse(port, std::move(reason));
 }
 
-void Router::Accuse(Lane& lane, std::string reason) {
-  const LaneIdentity& identity = lane.port->identity();
+void Router::Accuse(const LanePort& port, std::string reason) {
+  const LaneIdentity& identity = port.identity();
   killer_(identity.replica, identity.generation, std::move(reason));
 }
 
-void Router::Finish(Lane& lane, Finished& finished, Effects* effects) {
+void Router::Finish(LanePort& port, Finished& finished, Effects* effects) {
   const ShardRef& shard = finished.shard;
   Ticket& ticket = *shard->ticket;
-  if (shard->suspect) lane.port->seclusion = Seclusion::kNone;
+  const uint32_t replica = port.identity().replica;
+  dispatcher_.OnBack(replica, *shard);
+  service_rate_.OnFinished(shard->tokens);
   if (ticket.answered()) return;
   switch (finished.status) {
     case CompletionStatus::kOk:
       model_proven_ = true;
+      replicas_[replica].conduct.OnSuccess();
+      if (shard->failed_on != kNobody && shard->failed_on != replica) {
+        replicas_[shard->failed_on].conduct.OnFailureDisproved();
+      }
       ticket.rows[shard.get() - ticket.shards.data()] = std::move(finished.rows);
       if (--ticket.unfinished > 0) return;
       return AnswerTicket(ticket, {Outcome::kEmbedded, "", models_.back()->dim, std::move(ticket.rows)},
@@ -264,24 +205,31 @@ void Router::Finish(Lane& lane, Finished& finished, Effects* effects) {
            "Prompt " + std::to_string(shard->first + finished.failed_prompt) + ": " + finished.detail},
           effects);
     case CompletionStatus::kFailed:
-      shard->failed_on = lane.port->identity().replica;
+      shard->failed_on = replica;
       return Retry(shard,
                    "prompt " + std::to_string(shard->first + finished.failed_prompt) + ": " + finished.detail,
                    effects);
-    case CompletionStatus::kWithdrawn: {
-      const Clock::time_point now = Clock::now();
-      if (ticket.arrived_at + options_.forward_timeout <= now) return Expire(ticket, effects);
-      if (shard->deadline_monotonic_ns != 0 && MonotonicNs(now) >= shard->deadline_monotonic_ns) {
-        return AnswerTicket(ticket, {Outcome::kWithdrawn, "The deadline passed"}, effects);
-      }
-      return Retry(shard, "the replica withdrew what it was not asked to", effects);
-    }
+    case CompletionStatus::kWithdrawn:
+      return OnWithdrawn(port, shard, effects);
   }
+}
+
+// Its ticket is not answered, so nobody has withdrawn it: its time is over, or the replica lies.
+void Router::OnWithdrawn(LanePort& port, const ShardRef& shard, Effects* effects) {
+  Ticket& ticket = *shard->ticket;
+  const Clock::time_point now = Clock::now();
+  if (ticket.arrived_at + options_.forward_timeout <= now) return Expire(ticket, effects);
+  if (shard->deadline_monotonic_ns != 0 && MonotonicNs(now) >= shard->deadline_monotonic_ns) {
+    return AnswerTicket(ticket, {Outcome::kWithdrawn, "The deadline passed"}, effects);
+  }
+  shard->failed_on = port.identity().replica;
+  Accuse(port, "garbage: withdrew what it was not asked to");
+  Retry(shard, "the replica withdrew what it was not asked to", effects);
 }
 
 void Router::Retry(const ShardRef& shard, const std::string& reason, Effects* effects) {
   if (shard->ticket->answered()) return;
-  if (shard->attempts < kMaxAttempts) return Enqueue(shard, /*at_head=*/true);
+  if (shard->attempts < kMaxAttempts) return dispatcher_.Enqueue(shard, /*at_head=*/true);
   AnswerTicket(*shard->ticket,
                {Outcome::kReplicaLost, "Replica failure: " + std::to_string(shard->attempts) +
                                            " attempts failed, the last: " + reason},
@@ -306,8 +254,8 @@ void Router::AnswerTicket(Ticket& ticket, Answer answer, Effects* effects) {
 // Answers a ticket that has not come back, and asks replicas not to begin with it.
 void Router::Withdraw(Ticket& ticket, Answer answer, Effects* effects) {
   if (ticket.answered()) return;
-  for (Lane& lane : lanes_) {
-    if (lane.port) lane.port->Withdraw(ticket);
+  for (uint32_t i = 0; i < replicas_.size(); ++i) {
+    if (LanePort* port = dispatcher_.port(i)) port->Withdraw(ticket);
   }
   AnswerTicket(ticket, std::move(answer), effects);
 }
@@ -361,12 +309,10 @@ absl::Status Router::OnServing(uint32_t replica, std::shared_ptr<BrokerLane> lan
   {
     std::lock_guard lock(dispatch_);
     if (absl::Status adopted = AdoptModel(info, lane->geometry()); !adopted.ok()) return adopted;
-    Lane& mine = lanes_[replica];
-    mine.port = std::make_shared<LanePort>(std::move(lane), bell_, info,
-                                           std::max<uint64_t>(1, kCreditBatches * info.batch_tokens));
-    mine.completed = 0;
-    mine.silent_since = Clock::now();
-    ++serving_;
+    dispatcher_.Open(replica,
+                     std::make_shared<LanePort>(std::move(lane), bell_, info,
+                                                std::max<uint64_t>(1, kCreditBatches * info.batch_tokens)));
+    replicas_[replica].conduct = ReplicaConduct(Clock::now());
     PostWaiting(&effects);
   }
   effects.Perform();
@@ -386,7 +332,7 @@ absl::Status Router::AdoptModel(const EngineInfo& info, const LaneGeometry& geom
         served.max_tokens == info.max_tokens) {
       return absl::OkStatus();
     }
-    if (model_proven_ || serving_ > 0) {
+    if (model_proven_ || dispatcher_.serving() > 0) {
       return absl::InvalidArgumentError(fmt::format(
           "loaded another model: expected dim {}, max_tokens {}, vocabulary {}, got {}, {}, {}", served.dim,
           served.max_tokens, served.vocabulary, info.dim, info.max_tokens, info.vocabulary));
@@ -409,14 +355,14 @@ TakenBack Router::OnDoomed(uint32_t replica) {
   TakenBack work;
   {
     std::lock_guard lock(dispatch_);
-    Lane& lane = lanes_[replica];
-    if (!lane.port) return work;
+    LanePort* port = dispatcher_.port(replica);
+    if (port == nullptr) return work;
     std::vector<Finished> finished;
     std::vector<Orphan> orphans;
-    lane.port->Abandon(&finished, &orphans);
-    for (Finished& f : finished) Finish(lane, f, &effects);
-    lane.port.reset();
-    if (--serving_ == 0) none_serve_since_ = Clock::now();
+    port->Abandon(&finished, &orphans);
+    for (Finished& f : finished) Finish(*port, f, &effects);
+    dispatcher_.Close(replica);
+    if (dispatcher_.serving() == 0) none_serve_since_ = Clock::now();
     // Youngest first, each to the head: the oldest ends up foremost.
     for (auto orphan = orphans.rbegin(); orphan != orphans.rend(); ++orphan) {
       const ShardRef& shard = orphan->shard;
@@ -424,15 +370,13 @@ TakenBack Router::OnDoomed(uint32_t replica) {
       shard->attempts -= !orphan->taken;  // that death was none of its doing
       if (shard->ticket->answered()) continue;
       if (shard->attempts < kMaxAttempts) {
-        Enqueue(shard, /*at_head=*/true);
+        dispatcher_.Enqueue(shard, /*at_head=*/true);
       } else {
-        lane.condemned.push_back(shard);
+        replicas_[replica].condemned.push_back(shard);
       }
     }
-    // What was bound to this lane but not posted finds another.
-    while (ShardRef shard = lane.queue.Pop()) Enqueue(std::move(shard), /*at_head=*/false);
     PostWaiting(&effects);
-    work = {finished.size(), orphans.size(), effects.posted};
+    work = {finished.size(), orphans.size(), effects.postings.shards};
   }
   effects.Perform();
   return work;
@@ -443,7 +387,7 @@ void Router::OnGone(uint32_t replica, const std::string& reason) {
   Effects effects;
   {
     std::lock_guard lock(dispatch_);
-    for (const ShardRef& shard : std::exchange(lanes_[replica].condemned, {})) {
+    for (const ShardRef& shard : std::exchange(replicas_[replica].condemned, {})) {
       Retry(shard, "the replica died: " + reason, &effects);
     }
   }
@@ -451,7 +395,7 @@ void Router::OnGone(uint32_t replica, const std::string& reason) {
 }
 
 bool Router::NobodyServes(Clock::time_point now) const {
-  return serving_ == 0 &&
+  return dispatcher_.serving() == 0 &&
          (none_serve_since_ == Clock::time_point::min() || now - none_serve_since_ > options_.replica_grace);
 }
 
@@ -460,22 +404,15 @@ bool Router::AcceptsWork() const {
   return !NobodyServes(Clock::now());
 }
 
-uint32_t Router::CountIdle() const {
-  uint32_t idle = 0;
-  for (const Lane& lane : lanes_)
-    idle += lane.port && lane.port->shards_in_flight() == 0 && lane.port->HasCredit();
-  return idle;
-}
-
 RouterLoad Router::Load() const {
   std::lock_guard lock(dispatch_);
   RouterLoad load;
   load.requests = admission_->requests();
-  load.waiting_shards = shared_.size() + suspects_.size();
-  for (const Lane& lane : lanes_) {
-    load.waiting_shards += lane.queue.size();
-    load.lanes.push_back(lane.port
-                             ? RouterLoad::Lane{lane.port->shards_in_flight(), lane.port->tokens_in_flight()}
+  load.waiting_shards = dispatcher_.CountWaiting();
+  for (uint32_t i = 0; i < replicas_.size(); ++i) {
+    const LanePort* port = dispatcher_.port(i);
+    load.lanes.push_back(port != nullptr
+                             ? RouterLoad::Lane{port->shards_in_flight(), port->tokens_in_flight()}
                              : RouterLoad::Lane{});
   }
   return load;

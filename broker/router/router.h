@@ -5,8 +5,8 @@
 // Any thread may Submit, Cancel or Abort; the thread that brings work also
 // posts it, under a short lock. The lane thread calls Reap; the supervisor
 // tells which lanes serve. Answers and rings happen after the lock is left.
-// Outlives every call it answers. It decides where work goes and whether it is
-// tried again; it knows neither gRPC nor processes.
+// Outlives every call it answers. It decides what is accepted, tried again and
+// answered; Dispatcher decides which lane gets it. It knows neither gRPC nor processes.
 //
 // Invariants, at every release of the lock:
 //   1. a live ticket has each unfinished shard in exactly one place: a queue,
@@ -18,7 +18,6 @@
 
 #include <atomic>
 #include <chrono>
-#include <deque>
 #include <functional>
 #include <list>
 #include <memory>
@@ -33,9 +32,10 @@
 #include "broker/lanes/lane_thread.h"
 #include "broker/replicas/supervisor.h"
 #include "broker/router/admission.h"
-#include "broker/router/placement.h"
+#include "broker/router/dispatcher.h"
+#include "broker/router/replica_conduct.h"
+#include "broker/router/service_rate.h"
 #include "broker/router/shard_plan.h"
-#include "broker/router/shard_queue.h"
 #include "broker/router/spin_trial.h"
 #include "broker/router/ticket.h"
 
@@ -104,46 +104,36 @@ class Router final : public LaneObserver, public Reaper {
   void Reap(Clock::time_point now) override;
 
  private:
-  struct Lane {
-    std::shared_ptr<LanePort> port;   // null: nobody serves
-    ShardQueue queue;                 // policies that bind at once
-    bool no_room = false;             // for what this turn tried to post
+  // What is known of one replica beside its lane.
+  struct Replica {
+    ReplicaConduct conduct;
     std::vector<ShardRef> condemned;  // no attempt left; answered when the reason of the death is known
-    uint64_t completed = 0;           // at the last look
-    Clock::time_point silent_since;   // since when it holds work and completes none
   };
   // What to do once the lock is left.
   struct Effects {
     std::vector<std::pair<AnswerSink*, Answer>> answers;
-    std::vector<std::shared_ptr<LanePort>> rings;
-    size_t posted = 0;  // shards
+    Postings postings;
     void Perform();
   };
 
   std::optional<Answer> Admit(Ticket& ticket);
   void TakeArrivals(Clock::time_point now, Effects* effects);
-  void Enlist(const std::shared_ptr<Ticket>& ticket);
-  void Enqueue(ShardRef shard, bool at_head);
-  uint32_t ChooseLane(const Shard& shard);
-  void PostSuspects(Effects* effects);
+  void Enlist(const std::shared_ptr<Ticket>& ticket, Clock::time_point now, Effects* effects);
+  std::optional<std::string> ComesTooLate(const Ticket& ticket, uint64_t tokens, Clock::time_point now) const;
+  Clock::time_point DeadlineOf(const Ticket& ticket) const;
   void PostWaiting(Effects* effects);
-  bool PostFront(ShardQueue& queue, Lane& lane, Effects* effects);
-  bool Post(const ShardRef& shard, Lane& lane, Effects* effects);
-  bool Avoided(uint32_t replica, const Shard& shard) const;
-  template <typename May>
-  Lane* LeastBusyLane(May may);
-  void ReapLane(Lane& lane, Effects* effects);
-  void Finish(Lane& lane, Finished& finished, Effects* effects);
+  void ReapLane(LanePort& port, Effects* effects);
+  void JudgeConduct(LanePort& port, Clock::time_point now);
+  void Accuse(const LanePort& port, std::string reason);
+  void Finish(LanePort& port, Finished& finished, Effects* effects);
+  void OnWithdrawn(LanePort& port, const ShardRef& shard, Effects* effects);
   void Retry(const ShardRef& shard, const std::string& reason, Effects* effects);
   void AnswerTicket(Ticket& ticket, Answer answer, Effects* effects);
   void Withdraw(Ticket& ticket, Answer answer, Effects* effects);
   void Expire(Ticket& ticket, Effects* effects);
   void ExpireOld(Clock::time_point now, Effects* effects);
-  void WatchCompletions(Lane& lane, Clock::time_point now);
-  void Accuse(Lane& lane, std::string reason);
   absl::Status AdoptModel(const EngineInfo& info, const LaneGeometry& geometry);
   bool NobodyServes(Clock::time_point now) const;
-  uint32_t CountIdle() const;
 
   const RouterOptions options_;
   const BellRinger bell_;
@@ -159,14 +149,12 @@ class Router final : public LaneObserver, public Reaper {
   std::vector<std::unique_ptr<EngineInfo>> models_;  // the last is served; callers may still look at others
   bool model_proven_ = false;                        // rows have come back
   ShardLimits shard_limits_;
-  Placement placement_;
+  Dispatcher dispatcher_;
+  ServiceRate service_rate_;
   SpinTrial spin_trial_;
-  bool quiet_ = false;       // the only request in the house, and spinning pays
-  std::vector<Lane> lanes_;  // by replica
-  uint32_t serving_ = 0;
+  bool quiet_ = false;  // the only request in the house, and spinning pays
+  std::vector<Replica> replicas_;
   Clock::time_point none_serve_since_ = Clock::time_point::min();
-  ShardQueue shared_;
-  std::deque<ShardRef> suspects_;
   std::list<std::shared_ptr<Ticket>> live_;  // oldest first
   std::unordered_multimap<std::string_view, Ticket*> by_id_;
 };

@@ -5,24 +5,29 @@
 namespace zerohop {
 
 void ShardQueue::PushBack(ShardRef shard) {
-  ++size_;
-  tokens_ += shard->tokens;
-  by_priority_[shard->priority].push_back(std::move(shard));
+  LevelFor(*shard).shards.push_back(std::move(shard));
 }
 
 void ShardQueue::PushFront(ShardRef shard) {
+  LevelFor(*shard).shards.push_front(std::move(shard));
+}
+
+// Counts the shard, which is about to be pushed.
+ShardQueue::Level& ShardQueue::LevelFor(const Shard& shard) {
   ++size_;
-  tokens_ += shard->tokens;
-  by_priority_[shard->priority].push_front(std::move(shard));
+  tokens_ += shard.tokens;
+  Level& level = by_priority_[shard.priority];
+  level.tokens += shard.tokens;
+  return level;
 }
 
 const ShardRef* ShardQueue::Front() {
-  for (auto level = by_priority_.begin(); level != by_priority_.end();) {
-    auto& shards = level->second;
-    while (!shards.empty() && shards.front()->ticket->answered()) Remove(shards);
-    if (!shards.empty()) return &shards.front();
+  for (auto entry = by_priority_.begin(); entry != by_priority_.end();) {
+    Level& level = entry->second;
+    while (!level.shards.empty() && level.shards.front()->ticket->answered()) Remove(level);
+    if (!level.shards.empty()) return &level.shards.front();
     // Priority 0 is in use all the time; others go, so that clients cannot fill the map.
-    level = level->first == 0 ? std::next(level) : by_priority_.erase(level);
+    entry = entry->first == 0 ? std::next(entry) : by_priority_.erase(entry);
   }
   return nullptr;
 }
@@ -35,10 +40,21 @@ ShardRef ShardQueue::Pop() {
   return shard;
 }
 
-void ShardQueue::Remove(std::deque<ShardRef>& shards) {
+uint64_t ShardQueue::TokensAhead(int32_t priority) const {
+  uint64_t tokens = 0;
+  for (const auto& [other, level] : by_priority_) {
+    if (other > priority) break;
+    tokens += level.tokens;
+  }
+  return tokens;
+}
+
+void ShardQueue::Remove(Level& level) {
+  const uint64_t tokens = level.shards.front()->tokens;
   --size_;
-  tokens_ -= shards.front()->tokens;
-  shards.pop_front();
+  tokens_ -= tokens;
+  level.tokens -= tokens;
+  level.shards.pop_front();
 }
 
 }  // namespace zerohop

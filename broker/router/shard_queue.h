@@ -23,11 +23,19 @@ class ShardQueue {
   // What waits, dropped shards included until they reach the head.
   size_t size() const { return size_; }
   uint64_t tokens() const { return tokens_; }
+  // Of these, what is served before a new shard of `priority`.
+  uint64_t TokensAhead(int32_t priority) const;
 
  private:
-  void Remove(std::deque<ShardRef>& shards);
+  struct Level {
+    std::deque<ShardRef> shards;  // in the order of service
+    uint64_t tokens = 0;
+  };
 
-  std::map<int32_t, std::deque<ShardRef>> by_priority_;  // lower first
+  Level& LevelFor(const Shard& shard);
+  void Remove(Level& level);
+
+  std::map<int32_t, Level> by_priority_;  // lower first
   size_t size_ = 0;
   uint64_t tokens_ = 0;
 };

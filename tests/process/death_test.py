@@ -2,62 +2,19 @@
 
 import os
 import pathlib
-import random
 import re
 import signal
 import tempfile
-import threading
 import unittest
 
 import grpc
 import inference_pb2 as pb
 import numpy as np
-from server import Server, connect, echo_rows, rows_of, until
-
-DIM = 8
-
-
-class Load:
-    """Clients that send texts of their own and check every answer, until told to stop."""
-
-    def __init__(self, server, clients=16):
-        self.server, self.answered, self.wrong, self.errors = server, 0, 0, []
-        self.lock, self.stopping = threading.Lock(), threading.Event()
-        self.threads = [threading.Thread(target=self._client, args=(i,)) for i in range(clients)]
-        for thread in self.threads:
-            thread.start()
-
-    def _client(self, seed):
-        rng = random.Random(seed)
-        with connect(self.server.address) as channel:
-            stub = type(self.server.stub)(channel)
-            while not self.stopping.is_set():
-                texts = [f"{seed} {rng.getrandbits(60)}" for _ in range(rng.choice((1, 1, 2, 7, 60)))]
-                try:
-                    right = np.array_equal(rows_of(self.server.encode(texts, stub=stub)), echo_rows(texts, DIM))
-                    with self.lock:
-                        self.answered += 1
-                        self.wrong += not right
-                except grpc.RpcError as error:
-                    with self.lock:
-                        self.errors.append(f"{error.code()}: {error.details()}")
-
-    def wait_answers(self, more):
-        target = self.answered + more
-        until(lambda: self.answered >= target or self.errors, f"{more} more answers")
-
-    def stop(self):
-        self.stopping.set()
-        for thread in self.threads:
-            thread.join()
+from load import DIM, Load
+from server import Server, echo_rows, rows_of, until
 
 
 class Death(unittest.TestCase):
-    def check(self, load):
-        load.stop()
-        self.assertEqual((load.errors[:3], load.wrong), ([], 0))
-        self.assertGreater(load.answered, 0)
-
     def test_kill_9_under_load_loses_nothing_and_the_replica_comes_back(self):
         with Server(f"--echo-dim={DIM}", "--echo-delay-us=2000") as server:
             load = Load(server)
@@ -69,7 +26,7 @@ class Death(unittest.TestCase):
                 until(lambda: victim not in server.replica_pids(), "the death is seen")
             server.wait_healthy(2)
             load.wait_answers(100)
-            self.check(load)
+            load.check(self)
             restarts = [int(re.search(r"restarts=(\d+)", r.scheduler_config).group(1)) for r in server.info().replica_infos]
             self.assertEqual(restarts, [3, 3])
             self.assertIn("signal 9", server.info().replica_infos[0].scheduler_config)
@@ -82,7 +39,7 @@ class Death(unittest.TestCase):
                 for victim in server.replica_pids():
                     os.kill(victim, signal.SIGKILL)
                 load.wait_answers(100)
-            self.check(load)
+            load.check(self)
 
     def test_a_stopped_replica_is_killed_and_its_work_done_by_another(self):
         with Server(f"--echo-dim={DIM}", "--echo-delay-us=1000", "--health-interval=0.1") as server:
@@ -92,7 +49,7 @@ class Death(unittest.TestCase):
             os.kill(victim, signal.SIGSTOP)
             until(lambda: victim not in server.replica_pids(), "the stopped replica is replaced")
             load.wait_answers(50)
-            self.check(load)
+            load.check(self)
             self.assertIn("hang: ", server.info().replica_infos[0].scheduler_config)
 
     def test_the_work_of_the_only_replica_waits_for_its_successor(self):

@@ -33,11 +33,11 @@ def until(condition, what):
 class Server:
     """`zerohop serve` with the given flags. Use as a context manager."""
 
-    def __init__(self, *flags, engine="echo", replicas=2, ready=None):
+    def __init__(self, *flags, engine="echo", replicas=2, ready=None, env=None):
         command = [f"{BIN}/zerohop", "serve", "--host=127.0.0.1", "--port=0", f"--engine={engine}",
                    f"--num-replicas={replicas}", "--request-arena-mib=8", "--response-arena-mib=16", *flags]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                                        errors="replace")
+                                        errors="replace", env={**os.environ, **(env or {})})
         self.log = []
         self.port = None
         self._reader = threading.Thread(target=self._read, daemon=True)

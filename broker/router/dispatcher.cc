@@ -1,0 +1,152 @@
+#include "broker/router/dispatcher.h"
+
+#include <algorithm>
+
+#include "broker/router/ticket.h"
+
+namespace zerohop {
+
+void Dispatcher::Open(uint32_t replica, std::shared_ptr<LanePort> port) {
+  lanes_[replica].port = std::move(port);
+  ++serving_;
+}
+
+void Dispatcher::Close(uint32_t replica) {
+  Lane& lane = lanes_[replica];
+  lane.port.reset();
+  --serving_;
+  while (ShardRef shard = lane.queue.Pop()) Enqueue(std::move(shard), /*at_head=*/false);
+}
+
+uint32_t Dispatcher::CountIdle() const {
+  uint32_t idle = 0;
+  for (const Lane& lane : lanes_) {
+    idle += lane.port && lane.port->shards_in_flight() == 0 && lane.port->HasCredit();
+  }
+  return idle;
+}
+
+void Dispatcher::Enqueue(ShardRef shard, bool at_head) {
+  if (shard->suspect) {
+    at_head ? suspects_.push_front(std::move(shard)) : suspects_.push_back(std::move(shard));
+    return;
+  }
+  const bool late = placement_.policy() == Policy::kSharedQueue || serving_ == 0;
+  ShardQueue& queue = late ? shared_ : lanes_[ChooseLane(*shard)].queue;
+  at_head ? queue.PushFront(std::move(shard)) : queue.PushBack(std::move(shard));
+}
+
+uint32_t Dispatcher::ChooseLane(const Shard& shard) {
+  std::vector<Candidate> candidates;
+  for (uint32_t i = 0; i < lanes_.size(); ++i) {
+    if (!lanes_[i].port || Avoided(i, shard)) continue;
+    candidates.push_back({i, lanes_[i].port->tokens_in_flight() + lanes_[i].queue.tokens()});
+  }
+  return placement_.Choose(candidates);
+}
+
+// A replica whose engine failed with a shard is not asked again while there is another.
+bool Dispatcher::Avoided(uint32_t replica, const Shard& shard) const {
+  return shard.failed_on == replica && serving_ > 1;
+}
+
+// Of the serving lanes that `may` take the work, the one with the least in flight.
+template <typename May>
+Dispatcher::Lane* Dispatcher::LeastBusyLane(May may) {
+  Lane* best = nullptr;
+  for (Lane& lane : lanes_) {
+    if (!lane.port || !may(lane)) continue;
+    // The first of equals: it is the one whose caches are warm.
+    if (best == nullptr || lane.port->tokens_in_flight() < best->port->tokens_in_flight()) best = &lane;
+  }
+  return best;
+}
+
+void Dispatcher::PostWaiting(bool quiet, Postings* postings) {
+  SecludeLanes();
+  PostSuspects(quiet, postings);
+  for (Lane& lane : lanes_) {
+    lane.no_room = false;
+    while (lane.port && lane.port->HasCredit() && PostFront(lane.queue, lane, quiet, postings)) {
+    }
+  }
+  while (const ShardRef* front = shared_.Front()) {
+    Lane* lane = LeastBusyLane([&](const Lane& candidate) {
+      return !candidate.no_room && candidate.port->HasCredit() &&
+             !Avoided(candidate.port->identity().replica, **front);
+    });
+    if (lane == nullptr) break;
+    lane->no_room = !PostFront(shared_, *lane, quiet, postings);
+  }
+}
+
+// A lane for each suspect, emptied first; at most half of the lanes.
+void Dispatcher::SecludeLanes() {
+  while (!suspects_.empty() && suspects_.front()->ticket->answered()) suspects_.pop_front();
+  size_t secluded = 0;
+  for (Lane& lane : lanes_) secluded += lane.port && lane.port->seclusion != Seclusion::kNone;
+  const size_t most = std::min<size_t>(suspects_.size(), std::max(1u, serving_ / 2));
+  for (; secluded < most; ++secluded) {
+    Lane* least_busy = LeastBusyLane([](const Lane& lane) {
+      return lane.port->seclusion == Seclusion::kNone && lane.port->garbage().empty();
+    });
+    if (!least_busy) break;
+    least_busy->port->seclusion = Seclusion::kEmptying;
+  }
+}
+
+void Dispatcher::PostSuspects(bool quiet, Postings* postings) {
+  for (Lane& lane : lanes_) {
+    if (!lane.port || lane.port->seclusion != Seclusion::kEmptying) continue;
+    if (suspects_.empty()) lane.port->seclusion = Seclusion::kNone;  // the one it was meant for is answered
+    if (suspects_.empty() || lane.port->shards_in_flight() > 0 || !lane.port->garbage().empty()) continue;
+    if (!Post(suspects_.front(), lane, quiet, postings)) continue;
+    lane.port->seclusion = Seclusion::kSuspectInFlight;
+    suspects_.pop_front();
+  }
+}
+
+bool Dispatcher::PostFront(ShardQueue& queue, Lane& lane, bool quiet, Postings* postings) {
+  const ShardRef* front = queue.Front();
+  if (front == nullptr || !Post(*front, lane, quiet, postings)) return false;
+  queue.Pop();
+  return true;
+}
+
+bool Dispatcher::Post(const ShardRef& shard, Lane& lane, bool quiet, Postings* postings) {
+  switch (lane.port->Post(shard, quiet)) {
+    case PostResult::kPosted:
+      ++postings->shards;
+      if (postings->to_ring.empty() || postings->to_ring.back() != lane.port) {
+        postings->to_ring.push_back(lane.port);
+      }
+      return true;
+    case PostResult::kNoRoom:
+      return false;
+    case PostResult::kCorrupt:
+      postings->corrupt.push_back(lane.port.get());
+      return false;
+  }
+  return false;
+}
+
+void Dispatcher::OnBack(uint32_t replica, const Shard& shard) {
+  if (shard.suspect) lanes_[replica].port->seclusion = Seclusion::kNone;
+}
+
+size_t Dispatcher::CountWaiting() const {
+  size_t waiting = shared_.size() + suspects_.size();
+  for (const Lane& lane : lanes_) waiting += lane.queue.size();
+  return waiting;
+}
+
+uint64_t Dispatcher::TokensAhead(int32_t priority) const {
+  uint64_t ahead = shared_.TokensAhead(priority);
+  for (const Lane& lane : lanes_) {
+    ahead += lane.queue.TokensAhead(priority);
+    if (lane.port) ahead += lane.port->tokens_in_flight();
+  }
+  return ahead;
+}
+
+}  // namespace zerohop

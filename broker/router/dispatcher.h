@@ -1,0 +1,76 @@
+#pragma once
+
+// Dispatcher: the lanes that serve, the shards that wait for one, and which of
+// them goes where, when.
+//
+// shared_queue binds late: shards wait in one queue, and a lane with credit
+// takes the next. The other policies bind a shard to a lane at once. Suspects,
+// begun by a replica that died, wait apart: each runs on a lane that holds
+// nothing else, so that one that kills cannot take innocents with it.
+// Guarded by the dispatch lock. It knows no tickets' fates: Router does.
+
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <vector>
+
+#include "broker/lanes/lane_port.h"
+#include "broker/router/placement.h"
+#include "broker/router/shard_queue.h"
+
+namespace zerohop {
+
+// What a turn of posting has done.
+struct Postings {
+  size_t shards = 0;
+  std::vector<std::shared_ptr<LanePort>> to_ring;  // once the lock is left
+  std::vector<LanePort*> corrupt;                  // their replicas broke the rules
+};
+
+class Dispatcher {
+ public:
+  Dispatcher(Policy policy, uint32_t replicas) : placement_(policy), lanes_(replicas) {}
+
+  void Open(uint32_t replica, std::shared_ptr<LanePort> port);
+  // What was bound to the lane, but not posted, finds another.
+  void Close(uint32_t replica);
+  // Null where nobody serves.
+  LanePort* port(uint32_t replica) const { return lanes_[replica].port.get(); }
+  size_t replicas() const { return lanes_.size(); }
+  uint32_t serving() const { return serving_; }
+  uint32_t CountIdle() const;
+
+  void Enqueue(ShardRef shard, bool at_head);
+  // Suspects first, then each lane's own queue, then the shared one. `quiet`: see LanePort::Post.
+  void PostWaiting(bool quiet, Postings* postings);
+  // A shard came back from its lane: a suspect sets the lane free.
+  void OnBack(uint32_t replica, const Shard& shard);
+
+  size_t CountWaiting() const;
+  // Tokens that are in flight, or served before a new shard of this priority.
+  uint64_t TokensAhead(int32_t priority) const;
+
+ private:
+  struct Lane {
+    std::shared_ptr<LanePort> port;  // null: nobody serves
+    ShardQueue queue;                // policies that bind at once
+    bool no_room = false;            // for what this turn tried to post
+  };
+
+  uint32_t ChooseLane(const Shard& shard);
+  bool Avoided(uint32_t replica, const Shard& shard) const;
+  template <typename May>
+  Lane* LeastBusyLane(May may);
+  void SecludeLanes();
+  void PostSuspects(bool quiet, Postings* postings);
+  bool PostFront(ShardQueue& queue, Lane& lane, bool quiet, Postings* postings);
+  static bool Post(const ShardRef& shard, Lane& lane, bool quiet, Postings* postings);
+
+  Placement placement_;
+  std::vector<Lane> lanes_;  // by replica
+  uint32_t serving_ = 0;
+  ShardQueue shared_;
+  std::deque<ShardRef> suspects_;
+};
+
+}  // namespace zerohop

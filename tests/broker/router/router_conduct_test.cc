@@ -1,0 +1,206 @@
+// Replicas that do not die, but do not serve either: who is accused, what
+// becomes of the work, and when the router refuses what would come too late.
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "broker/router/router.h"
+#include "tests/support/router_house.h"
+
+namespace zerohop {
+namespace {
+
+using std::chrono::hours;
+using std::chrono::seconds;
+using testing::HasSubstr;
+using testing::StartsWith;
+
+TEST(RouterDoom, WorkGoesOnBeforeTheExitIsSeen) {
+  RouterHouse house;
+  house.Serve(0);
+  TestCall& call = house.Submit({"hello"});
+  ASSERT_TRUE(house.replica(0).TakeOne());
+  house.Serve(1);
+  const TakenBack work = house.router().OnDoomed(0);
+  EXPECT_EQ(work.requeued, 1u);
+  EXPECT_EQ(work.posted, 1u);
+  EXPECT_EQ(house.replica(1).AnswerAll(), 1u);
+  house.Reap();
+  EXPECT_EMBEDDED(call);
+}
+
+TEST(RouterDoom, WhatItCompletesAfterwardsIsNotRead) {
+  RouterHouse house;
+  FakeReplica& doomed = house.Serve(0);
+  TestCall& call = house.Submit({"hello"});
+  const auto taken = doomed.TakeOne();
+  ASSERT_TRUE(taken);
+  (void)house.router().OnDoomed(0);
+  doomed.Answer(*taken);  // it lives on for a moment
+  house.Reap();
+  EXPECT_EQ(call.answers(), 0);
+  house.Die(0);
+  house.Serve(0);
+  EXPECT_EQ(house.replica(0).AnswerAll(), 1u);
+  house.Reap();
+  EXPECT_EMBEDDED(call);
+}
+
+TEST(RouterDoom, LastAttemptIsAnsweredWithTheReasonOfTheExit) {
+  RouterHouse house;
+  house.Serve(0);
+  TestCall& call = house.Submit({"poison"});
+  for (uint32_t i = 0; i < Router::kMaxAttempts; ++i) {
+    if (i > 0) house.Serve(0);
+    ASSERT_TRUE(house.replica(0).TakeOne());
+    (void)house.router().OnDoomed(0);
+    EXPECT_EQ(call.answers(), 0) << "why it died is not known yet";
+    house.Die(0, "signal 11 (Segmentation fault)");
+  }
+  ASSERT_EQ(call.answers(), 1);
+  EXPECT_THAT(call.answer().message, HasSubstr("signal 11"));
+}
+
+TEST(RouterDoom, CondemnedRequestMayStillBeCancelled) {
+  RouterHouse house;
+  TestCall* call = nullptr;
+  for (uint32_t i = 0; i < Router::kMaxAttempts; ++i) {
+    house.Serve(0);
+    if (i == 0) call = &house.Submit({"poison"});
+    ASSERT_TRUE(house.replica(0).TakeOne());
+    (void)house.router().OnDoomed(0);
+    if (i + 1 == Router::kMaxAttempts) house.router().Cancel(*call->ticket());
+    house.Die(0);
+  }
+  EXPECT_EQ(call->answers(), 1);
+  EXPECT_EQ(call->outcome(), Outcome::kWithdrawn);
+}
+
+RouterOptions TimeoutOfTenSeconds() {
+  RouterOptions options;
+  options.completion_timeout = seconds(10);
+  return options;
+}
+
+TEST(RouterConduct, ReplicaThatCompletesNothingIsAccusedOnce) {
+  RouterHouse house(TimeoutOfTenSeconds());
+  house.Serve(0);
+  house.Reap();
+  house.Submit({"hello"});
+  ASSERT_TRUE(house.replica(0).TakeOne());
+  house.Reap(seconds(9));
+  EXPECT_TRUE(house.kills.empty());
+  house.Reap(seconds(11));
+  house.Reap(seconds(12));
+  ASSERT_EQ(house.kills.size(), 1u);
+  EXPECT_THAT(house.kills[0].reason, StartsWith("hang: completes none of its 1 shards"));
+}
+
+TEST(RouterConduct, SlowReplicaThatCompletesNowAndThenIsLeftAlone) {
+  RouterHouse house(TimeoutOfTenSeconds());
+  house.Serve(0);
+  for (int i = 0; i < 5; ++i) house.Submit({"hello"});
+  for (int i = 1; i <= 5; ++i) {
+    house.replica(0).Answer(*house.replica(0).TakeOne());
+    house.Reap(seconds(9 * i));
+  }
+  house.Reap(hours(1));
+  EXPECT_TRUE(house.kills.empty()) << "and idle it may be for ever";
+}
+
+TEST(RouterConduct, ReplicaThatWithdrawsWhatItWasNotAskedToIsGarbage) {
+  RouterHouse house;
+  house.Serve(0);
+  TestCall& call = house.Submit({"hello"});
+  house.replica(0).Refuse(*house.replica(0).TakeOne(), CompletionStatus::kWithdrawn, "");
+  house.Serve(1);
+  house.Reap();
+  ASSERT_EQ(house.kills.size(), 1u);
+  EXPECT_THAT(house.kills[0].reason, StartsWith("garbage: withdrew"));
+  EXPECT_EQ(house.replica(0).TakeOne(), std::nullopt) << "another is asked next";
+  EXPECT_EQ(house.replica(1).AnswerAll(), 1u);
+  house.Reap();
+  EXPECT_EMBEDDED(call);
+}
+
+TEST(RouterConduct, ReplicaThatFailsWhatOthersCompleteIsAccused) {
+  RouterHouse house;
+  house.Serve(0);
+  house.Serve(1);
+  for (uint32_t i = 0; i < ReplicaConduct::kMostFailures; ++i) {
+    EXPECT_TRUE(house.kills.empty());
+    TestCall& call = house.Submit({"hello"});
+    const auto taken = house.replica(0).TakeOne();
+    ASSERT_TRUE(taken);
+    house.replica(0).Refuse(*taken, CompletionStatus::kFailed, "device lost");
+    house.Settle();
+    EXPECT_EMBEDDED(call);
+  }
+  house.Reap();
+  ASSERT_EQ(house.kills.size(), 1u);
+  EXPECT_EQ(house.kills[0].replica, 0u);
+  EXPECT_THAT(house.kills[0].reason, StartsWith("fails: 8 times in a row"));
+}
+
+TEST(RouterConduct, RequestThatEveryEngineFailsAccusesNobody) {
+  RouterHouse house;
+  house.Serve(0);
+  house.Serve(1);
+  for (int i = 0; i < 50; ++i) {
+    TestCall& call = house.Submit({"cannot be embedded"});
+    for (int attempt = 0; attempt < 3; ++attempt) {
+      for (uint32_t r : {0u, 1u}) {
+        if (auto taken = house.replica(r).TakeOne()) {
+          house.replica(r).Refuse(*taken, CompletionStatus::kFailed, "out of range");
+        }
+      }
+      house.Reap();
+    }
+    EXPECT_EQ(call.outcome(), Outcome::kReplicaLost);
+  }
+  EXPECT_TRUE(house.kills.empty());
+}
+
+TEST(RouterModel, FirstWordIsNotBelievedOverTheNextUntilRowsHaveComeBack) {
+  RouterHouse house;
+  const EngineInfo honest = house.info;
+  house.info.dim = 16;
+  house.info.max_tokens = 1;
+  house.Serve(0);
+  EXPECT_EQ(house.router().model()->max_tokens, 1u);
+  house.Die(0, "garbage");
+  house.info = honest;
+  house.Serve(1);
+  EXPECT_EQ(house.router().model()->dim, honest.dim);
+  TestCall& call = house.Submit({"hello"});
+  house.Settle();
+  EXPECT_EMBEDDED(call);
+  house.Die(1);
+  house.info.dim = 16;
+  EXPECT_THROW(house.Serve(0), std::runtime_error) << "proven now";
+}
+
+TEST(RouterOverload, RequestThatWouldComeTooLateIsRefusedAtOnce) {
+  RouterOptions options;
+  options.forward_timeout = seconds(20);
+  RouterHouse house(options);
+  house.Serve(0);
+  // Far more than the replica may hold.
+  for (int i = 0; i < 200; ++i) house.Submit(NumberedPrompts(1, 250), std::to_string(i));
+  house.Reap();
+  TestCall& early = house.Submit({"while nothing is known"});
+  EXPECT_EQ(early.answers(), 0);
+  for (int i = 1; i <= 3; ++i) {
+    for (int shard = 0; shard < 2; ++shard) house.replica(0).Answer(*house.replica(0).TakeOne());
+    house.Reap(seconds(3) * i);
+  }
+  TestCall& refused = house.Submit({"behind all of them"});
+  ASSERT_EQ(refused.answers(), 1);
+  EXPECT_EQ(refused.outcome(), Outcome::kOverloaded);
+  EXPECT_THAT(refused.answer().message, HasSubstr("The queue is too long"));
+  TestCall& urgent = house.Submit({"before all of them"}, "urgent", /*priority=*/-1);
+  EXPECT_EQ(urgent.answers(), 0) << "the queue is not ahead of it";
+}
+
+}  // namespace
+}  // namespace zerohop
