@@ -3,8 +3,8 @@
 // Question: how many requests a second, and how long does each take, at this load?
 // Load:     closed loop (--concurrency) or open loop (--rate) of raw Encode
 //           requests over --channels connections from --threads client threads.
-// Baseline: none of its own: hop_free.py and whole_server.py run it against
-//           both sides of a comparison in turn.
+// Baseline: none of its own: hop_free.py, whole_server.py and overload.py run
+//           it against both sides of a comparison in turn.
 // Machine:  it shares the cores with the server, so only ratios taken beside
 //           each other mean something.
 //
@@ -38,8 +38,8 @@ double CpuSeconds() {
 nlohmann::ordered_json Describe(const LoadOptions& options, const LoadResult& result, double client_cpu) {
   const double seconds = options.seconds.count();
   nlohmann::ordered_json errors = nlohmann::ordered_json::array();
-  for (const auto& [error, count] : result.errors) {
-    errors.push_back({{"code", error.first}, {"text", error.second}, {"count", count}});
+  for (const auto& [code, some] : result.errors) {
+    errors.push_back({{"code", code}, {"text", some.text}, {"count", some.count}});
   }
   nlohmann::ordered_json wrong = nlohmann::ordered_json::array();
   for (const auto& [reason, count] : result.wrong) wrong.push_back({{"reason", reason}, {"count", count}});
@@ -60,6 +60,9 @@ nlohmann::ordered_json Describe(const LoadOptions& options, const LoadResult& re
       {"p99_us", result.latency.Micros(0.99)},
       {"p999_us", result.latency.Micros(0.999)},
       {"max_us", result.latency.LongestMicros()},
+      {"refused", result.refusals.total()},
+      {"refusal_p50_us", result.refusals.Micros(0.5)},
+      {"refusal_p99_us", result.refusals.Micros(0.99)},
       {"sent", result.sent},
       {"held_back", result.held_back},
       {"client_cpu_us_per_request",
@@ -71,8 +74,8 @@ nlohmann::ordered_json Describe(const LoadOptions& options, const LoadResult& re
 
 bool Failed(const LoadOptions& options, const LoadResult& result) {
   if (!result.wrong.empty()) return true;
-  for (const auto& [error, count] : result.errors) {
-    if (!options.tolerate.contains(error.first)) return true;
+  for (const auto& [code, some] : result.errors) {
+    if (!options.tolerate.contains(code)) return true;
   }
   return false;
 }

@@ -21,7 +21,7 @@ LoadOptions ParseLoadOptionsOrExit(int argc, char** argv) {
   LoadOptions options;
   std::string prompts = "1";
   double warmup = options.warmup.count(), seconds = options.seconds.count();
-  double drain = options.drain.count(), wait_ready = 0;
+  double drain = options.drain.count(), wait_ready = 0, deadline = 0;
   std::vector<std::string> tolerate;
   CLI::App app("Sends Encode requests and prints one JSON line of what came back");
   app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
@@ -44,6 +44,7 @@ LoadOptions ParseLoadOptionsOrExit(int argc, char** argv) {
   app.add_option("--warmup", warmup, "seconds before counting (1)");
   app.add_option("--seconds", seconds, "seconds counted (5); 0 with --wait-ready only waits");
   app.add_option("--drain", drain, "seconds to wait for the last answers (30)");
+  app.add_option("--deadline", deadline, "seconds that each request gives itself (0: no deadline)");
   app.add_option("--wait-ready", wait_ready,
                  "first wait so many seconds for an Encode to succeed (0: not at all)");
   app.add_flag("--verify", options.verify,
@@ -62,6 +63,7 @@ LoadOptions ParseLoadOptionsOrExit(int argc, char** argv) {
   options.seconds = Seconds(seconds);
   options.drain = Seconds(drain);
   options.wait_ready = Seconds(wait_ready);
+  options.deadline = Seconds(deadline);
   options.tolerate = {tolerate.begin(), tolerate.end()};
   return options;
 }

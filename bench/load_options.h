@@ -24,6 +24,7 @@ struct LoadOptions {
   std::chrono::duration<double> warmup{1};
   std::chrono::duration<double> seconds{5};
   std::chrono::duration<double> drain{30};      // after the end, before what is unanswered is cancelled
+  std::chrono::duration<double> deadline{0};    // of each request; 0: none
   std::chrono::duration<double> wait_ready{0};  // first wait until an Encode succeeds
   bool verify = false;                          // look into every answer, not only at its status
   std::set<std::string> tolerate;               // codes that do not fail the run, as RESOURCE_EXHAUSTED

@@ -25,11 +25,15 @@ int Share(int whole, int index, int count) {
 
 void LoadResult::Merge(const LoadResult& other) {
   latency.Merge(other.latency);
+  refusals.Merge(other.refusals);
   requests += other.requests;
   prompts += other.prompts;
   sent += other.sent;
   held_back += other.held_back;
-  for (const auto& [error, count] : other.errors) errors[error] += count;
+  for (const auto& [code, some] : other.errors) {
+    errors[code].count += some.count;
+    errors[code].text = some.text;
+  }
   for (const auto& [reason, count] : other.wrong) wrong[reason] += count;
 }
 
@@ -69,6 +73,12 @@ void LoadWorker::Send(Call& call, Clock::time_point due) {
   call.due = due;
   call.reader.reset();
   call.context.emplace();
+  if (options_.deadline.count() > 0) {
+    using SystemDuration = std::chrono::system_clock::duration;
+    call.context->set_deadline(std::chrono::system_clock::now() +
+                               std::chrono::duration_cast<SystemDuration>(options_.deadline));
+  }
+  call.sent_at = Clock::now();
   call.answer.Clear();
   call.reader = call.stub->PrepareUnaryCall(&*call.context, kEncodeMethod, WithId(call.id, request), &queue_);
   call.reader->StartCall();
@@ -77,7 +87,11 @@ void LoadWorker::Send(Call& call, Clock::time_point due) {
 
 void LoadWorker::Finish(Call& call, Clock::time_point now) {
   if (!call.status.ok()) {
-    ++result_.errors[{CodeName(call.status.error_code()), call.status.error_message()}];
+    LoadErrors& errors = result_.errors[CodeName(call.status.error_code())];
+    if (errors.count++ == 0) errors.text = call.status.error_message();
+    if (call.status.error_code() == grpc::StatusCode::RESOURCE_EXHAUSTED) {
+      result_.refusals.Record(now - call.sent_at);
+    }
   } else if (const std::string reason = CheckAnswer(call); !reason.empty()) {
     ++result_.wrong[reason];
   } else if (now >= window_.begin && now < window_.end) {

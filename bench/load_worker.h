@@ -16,7 +16,6 @@
 #include <mutex>
 #include <optional>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "bench/latency_histogram.h"
@@ -33,14 +32,21 @@ struct LoadWindow {
   Clock::time_point begin, end;
 };
 
+// Answers that were no embeddings, of one status code.
+struct LoadErrors {
+  uint64_t count = 0;
+  std::string text;  // of the first; others may differ in their numbers
+};
+
 struct LoadResult {
-  LatencyHistogram latency;  // of right answers within the window
-  uint64_t requests = 0;     // right answers within the window
-  uint64_t prompts = 0;      // their prompts
-  uint64_t sent = 0;         // from first to last, warm-up and drain too
-  uint64_t held_back = 0;    // open loop: due while every call was in flight
-  std::map<std::pair<std::string, std::string>, uint64_t> errors;  // (code, text), all of the run
-  std::map<std::string, uint64_t> wrong;                           // OK, but not the answer; all of the run
+  LatencyHistogram latency;                  // of right answers within the window
+  LatencyHistogram refusals;                 // RESOURCE_EXHAUSTED, from sending to answer; all of the run
+  uint64_t requests = 0;                     // right answers within the window
+  uint64_t prompts = 0;                      // their prompts
+  uint64_t sent = 0;                         // from first to last, warm-up and drain too
+  uint64_t held_back = 0;                    // open loop: due while every call was in flight
+  std::map<std::string, LoadErrors> errors;  // by code, all of the run
+  std::map<std::string, uint64_t> wrong;     // OK, but not the answer; all of the run
 
   void Merge(const LoadResult& other);
 };
@@ -66,7 +72,7 @@ class LoadWorker {
     grpc::Status status;
     std::string id;
     int prompts = 0;
-    Clock::time_point due;
+    Clock::time_point due, sent_at;
   };
 
   void Send(Call& call, Clock::time_point due);

@@ -20,9 +20,9 @@ json ToJson(const EngineInfo& info) {
           {"vocabulary", info.vocabulary},
           {"batch_tokens", info.batch_tokens},
           {"batch_prompts", info.batch_prompts},
-          {"engine", info.engine.substr(0, kMaxNameBytes)},
-          {"dtype", info.dtype.substr(0, kMaxNameBytes)},
-          {"task", info.task.substr(0, kMaxNameBytes)}};
+          {"engine", Printable(info.engine, kMaxNameBytes)},
+          {"dtype", Printable(info.dtype, kMaxNameBytes)},
+          {"task", Printable(info.task, kMaxNameBytes)}};
 }
 
 struct Encoder {

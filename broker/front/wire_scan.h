@@ -5,7 +5,9 @@
 //
 // Survives any bytes. Follows protobuf where it matters: fields in any order,
 // the last scalar wins, unknown fields and known ones of another wire type are
-// skipped. Stricter in one thing: groups, which proto3 does not have, are refused.
+// skipped. Stricter: groups, which proto3 does not have, tags beyond 32 bits and
+// names beyond 64 KiB are refused. Laxer: a tag or a length may be written with
+// more bytes than it needs, and prompts that token ids outdo are not looked at.
 
 #include <cstdint>
 #include <string>

@@ -7,7 +7,6 @@
 #include <chrono>
 #include <cstdint>
 #include <optional>
-#include <utility>
 
 namespace zerohop {
 
@@ -19,28 +18,34 @@ class ServiceRate {
     tokens_ += tokens;
     ++finished_;
   }
-  // At each turn of the router. `waiting`: work waits that no replica may take yet.
+  // At each turn of the router, after what finished in it. `waiting`: work waits that no replica may take
+  // yet.
   void Look(bool waiting, Clock::time_point now) {
-    const bool was_waiting = std::exchange(waiting_, waiting);
-    if (!was_waiting || !waiting) return Begin(now);
-    const std::chrono::duration<double> seconds = now - since_;
-    if (seconds < (finished_ < kEnough ? kLongest : kShortest)) return;
+    if (!waiting) {
+      since_.reset();
+      tokens_ = finished_ = 0;
+    }
+    if (finished_ == 0) return;
+    // A sample begins with something that finishes, and ends with something that finishes.
+    if (!since_) return Begin(now);
+    const std::chrono::duration<double> seconds = now - *since_;
+    if (finished_ < kEnough || seconds < kShortest) return;
     const double rate = static_cast<double>(tokens_) / seconds.count();
-    rate_ = rate_ == 0 ? rate : rate_ + kWeight * (rate - rate_);
+    rate_ = samples_ == 0 ? rate : rate_ + kWeight * (rate - rate_);
+    ++samples_;
     Begin(now);
   }
   // How long so much work takes; nothing while the rate is not known.
   std::optional<std::chrono::duration<double>> TimeFor(uint64_t tokens) const {
-    if (rate_ <= 0) return std::nullopt;
+    if (samples_ < kTrusted || rate_ <= 0) return std::nullopt;
     return std::chrono::duration<double>(static_cast<double>(tokens) / rate_);
   }
 
  private:
-  // A sample lasts until enough has finished to tell, or so long that this tells, too.
-  static constexpr uint32_t kEnough = 16;
+  static constexpr uint32_t kEnough = 16;  // shards in a sample
   static constexpr std::chrono::duration<double> kShortest{0.25};
-  static constexpr std::chrono::duration<double> kLongest{2.0};
-  static constexpr double kWeight = 0.3;
+  static constexpr uint32_t kTrusted = 2;  // samples before anybody is told
+  static constexpr double kWeight = 0.3;   // of the latest sample
 
   void Begin(Clock::time_point now) {
     since_ = now;
@@ -48,11 +53,11 @@ class ServiceRate {
     finished_ = 0;
   }
 
-  Clock::time_point since_;
-  uint64_t tokens_ = 0;    // of this sample
+  std::optional<Clock::time_point> since_;  // of this sample
+  uint64_t tokens_ = 0;
   uint32_t finished_ = 0;  // shards
-  bool waiting_ = false;
-  double rate_ = 0;  // tokens a second; 0: not known
+  uint32_t samples_ = 0;
+  double rate_ = 0;  // tokens a second
 };
 
 }  // namespace zerohop

@@ -37,6 +37,13 @@ TEST(ServiceRate, IsWhatASaturatedHouseFinishes) {
   EXPECT_NEAR(house.rate.TimeFor(1000)->count(), 2.0, 0.01);
 }
 
+TEST(ServiceRate, DoesNotCountTheTimeBeforeTheFirstAnswer) {
+  Saturated house;
+  house.Run(1, seconds(20), 0);
+  house.Run(30, milliseconds(100), 5);
+  EXPECT_NEAR(house.rate.TimeFor(1000)->count(), 2.0, 0.01);
+}
+
 TEST(ServiceRate, FollowsAChangeOfSpeed) {
   Saturated house;
   house.Run(30, milliseconds(100), 5);
@@ -44,14 +51,23 @@ TEST(ServiceRate, FollowsAChangeOfSpeed) {
   EXPECT_NEAR(house.rate.TimeFor(1000)->count(), 1.0, 0.01);
 }
 
-TEST(ServiceRate, FewSlowShardsAreGivenTime) {
+TEST(ServiceRate, FewShardsAreNoRateYet) {
   Saturated house;
-  house.Run(1, milliseconds(1), 0);
-  house.Run(1, milliseconds(500), 1);
-  EXPECT_EQ(house.rate.TimeFor(10), std::nullopt) << "one shard in half a second is not a rate yet";
-  house.Run(3, milliseconds(500), 1);
+  house.Run(20, milliseconds(500), 1);
+  EXPECT_EQ(house.rate.TimeFor(10), std::nullopt);
+  house.Run(30, milliseconds(500), 1);
   ASSERT_TRUE(house.rate.TimeFor(10));
   EXPECT_NEAR(house.rate.TimeFor(10)->count(), 0.5, 0.01);
+}
+
+TEST(ServiceRate, KnowsNothingNewFromAHouseWhereNothingWaits) {
+  Saturated house;
+  house.Run(50, milliseconds(100), 5);
+  for (int i = 0; i < 100; ++i) {
+    house.rate.OnFinished(1);
+    house.rate.Look(/*waiting=*/false, house.now += seconds(1));
+  }
+  EXPECT_NEAR(house.rate.TimeFor(1000)->count(), 2.0, 0.01);
 }
 
 }  // namespace
