@@ -25,9 +25,6 @@ class ReplicaProcess {
   // Starts `command`, with the peer of control() as descriptor 3. The child
   // dies with the calling thread (PR_SET_PDEATHSIG) and inherits nothing else.
   static absl::StatusOr<ReplicaProcess> Spawn(const std::vector<std::string>& command);
-  static absl::StatusOr<ReplicaProcess> Start(const std::vector<std::string>& command) {
-    return Spawn(command);
-  }
 
   // Takes the process at the other end of a connected control socket, which has
   // a parent of its own. FailedPrecondition where we could not end it if it hung.

@@ -170,13 +170,12 @@ void Router::JudgeConduct(LanePort& port, Clock::time_point now) {
   } else if (conduct.FailsAlone()) {
     reason = fmt::format("fails: {} times in a row with what others complete", ReplicaConduct::kMostFailures);
   }
-  if (reason.empty()) return;
-  conduct = ReplicaConduct(now);  // accused once
-  Accuse(port, std::move(reason));
+  if (!reason.empty()) Accuse(port, std::move(reason));
 }
 
 void Router::Accuse(const LanePort& port, std::string reason) {
   const LaneIdentity& identity = port.identity();
+  if (std::exchange(replicas_[identity.replica].accused, true)) return;
   killer_(identity.replica, identity.generation, std::move(reason));
 }
 
@@ -313,6 +312,7 @@ absl::Status Router::OnServing(uint32_t replica, std::shared_ptr<BrokerLane> lan
                      std::make_shared<LanePort>(std::move(lane), bell_, info,
                                                 std::max<uint64_t>(1, kCreditBatches * info.batch_tokens)));
     replicas_[replica].conduct = ReplicaConduct(Clock::now());
+    replicas_[replica].accused = false;
     PostWaiting(&effects);
   }
   effects.Perform();
@@ -357,6 +357,7 @@ TakenBack Router::OnDoomed(uint32_t replica) {
     std::lock_guard lock(dispatch_);
     LanePort* port = dispatcher_.port(replica);
     if (port == nullptr) return work;
+    replicas_[replica].accused = true;  // it ends already, whatever is found below
     std::vector<Finished> finished;
     std::vector<Orphan> orphans;
     port->Abandon(&finished, &orphans);

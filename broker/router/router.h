@@ -107,6 +107,7 @@ class Router final : public LaneObserver, public Reaper {
   // What is known of one replica beside its lane.
   struct Replica {
     ReplicaConduct conduct;
+    bool accused = false;             // this generation
     std::vector<ShardRef> condemned;  // no attempt left; answered when the reason of the death is known
   };
   // What to do once the lock is left.
@@ -124,6 +125,7 @@ class Router final : public LaneObserver, public Reaper {
   void PostWaiting(Effects* effects);
   void ReapLane(LanePort& port, Effects* effects);
   void JudgeConduct(LanePort& port, Clock::time_point now);
+  // Once in a generation: it will be doomed for it.
   void Accuse(const LanePort& port, std::string reason);
   void Finish(LanePort& port, Finished& finished, Effects* effects);
   void OnWithdrawn(LanePort& port, const ShardRef& shard, Effects* effects);

@@ -68,6 +68,7 @@ class RouterScript {
     uint64_t next = 0;              // in the submission ring, whatever the shared word says
     std::vector<Submission> begun;  // and not answered
     bool accused = false;           // once is enough
+    uint32_t failures = 0;          // in a row
   };
 
   static RouterOptions Options(uint8_t policy) {
@@ -84,6 +85,7 @@ class RouterScript {
   void Submit(size_t prompts, size_t bytes);
   void Take(Player& player);
   void Answer(uint32_t replica, bool damaged);
+  static CompletionStatus Honest(CompletionStatus status, Player& player);
   void Say(uint32_t replica, const Completion& completion);
   void CheckAnswers();
   void CheckAnswer(Known& known);
@@ -109,7 +111,7 @@ class RouterScript {
 void RouterScript::Serve(uint32_t replica) {
   FakeReplica& served = house_.Serve(replica);
   players_[replica] = {
-      ++generations_, std::make_unique<LyingReplica>(served.lane(), house_.geometry), 0, {}, false};
+      ++generations_, std::make_unique<LyingReplica>(served.lane(), house_.geometry), 0, {}, false, 0};
 }
 
 void RouterScript::Replace(uint32_t replica) {
@@ -195,7 +197,8 @@ void RouterScript::Answer(uint32_t replica, bool damaged) {
   if (some == nullptr) return;
   const Submission submission = *some;
   player.begun.erase(player.begun.begin() + (some - player.begun.data()));
-  const auto status = static_cast<CompletionStatus>(input_.Byte() % 4);
+  auto status = static_cast<CompletionStatus>(input_.Byte() % 4);
+  if (replica != kLiar) status = Honest(status, player);
   Completion completion = CompletionOf(submission, status);
   if (status == CompletionStatus::kOk) house_.replica(replica).WriteRows(submission);
   if (damaged) {
@@ -206,6 +209,17 @@ void RouterScript::Answer(uint32_t replica, bool damaged) {
   }
   if (replica == kLiar) said_.push_back(completion);
   Say(replica, completion);
+}
+
+// An honest replica withdraws nothing by itself, and an engine that always fails is replaced, too.
+CompletionStatus RouterScript::Honest(CompletionStatus status, Player& player) {
+  const bool may_fail = player.failures + 1 < ReplicaConduct::kMostFailures;
+  if (status == CompletionStatus::kWithdrawn || (status == CompletionStatus::kFailed && !may_fail)) {
+    status = CompletionStatus::kOk;
+  }
+  if (status == CompletionStatus::kFailed) ++player.failures;
+  if (status == CompletionStatus::kOk) player.failures = 0;
+  return status;
 }
 
 void RouterScript::Say(uint32_t replica, const Completion& completion) {

@@ -247,7 +247,7 @@ def soak(args):
     if restarts < tally["kill"]:
         problems.append(f"{tally['kill']} kills, but {restarts} restarts")
     # gRPC's own pool breathes by a few threads, and the allocator keeps some of what it was given back.
-    for name, most in (("fds", 0), ("lane_maps", 0), ("threads", 0), ("grpc_threads", 8), ("anonymous_mib", 30)):
+    for name, most in (("fds", 0), ("lane_maps", 0), ("threads", 0), ("grpc_threads", 8), ("anonymous_mib", args.memory_slack_mib)):
         if after[name] > before[name] + most:
             problems.append(f"{name} grew from {before[name]} to {after[name]}")
     print(f"restarts: {restarts}")
@@ -264,6 +264,7 @@ def main():
     parser.add_argument("--replicas", type=int, default=3)
     parser.add_argument("--clients", type=int, default=16, help="one in four is impatient")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--memory-slack-mib", type=float, default=30, help="what the broker's own memory may have grown by")
     parser.add_argument("--be-slow-reader", metavar="ADDRESS", help=argparse.SUPPRESS)
     parser.add_argument("flags", nargs="*", help="more flags of zerohop serve, after --")
     args = parser.parse_args()
