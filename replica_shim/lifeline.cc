@@ -53,8 +53,8 @@ void Lifeline::LoseBroker() {
   if (when_alone_ == WhenAlone::kExit) ::_exit(0);  // and no destructor may touch it either
   lane_.Fence();
   CrashPoint("fenced");
-  // EDGE(orders) relaxed: a flag alone; what the worker writes until it sees it is private already.
-  orders_.store(Orders::kLeave, std::memory_order_relaxed);
+  // EDGE(orders) release: who is told to leave finds the lane fenced.
+  orders_.store(Orders::kLeave, std::memory_order_release);
 }
 
 }  // namespace zerohop

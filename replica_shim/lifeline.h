@@ -27,8 +27,8 @@ class Lifeline {
   ~Lifeline();
 
   Orders orders() const {
-    // EDGE(orders) relaxed: a flag alone; the worker finds the rest in its ring.
-    return orders_.load(std::memory_order_relaxed);
+    // EDGE(orders) acquire: after kLeave the lane is private. The others are flags alone.
+    return orders_.load(std::memory_order_acquire);
   }
 
  private:

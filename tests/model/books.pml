@@ -216,6 +216,7 @@ inline Finish(r) {
   assert(place[it] == POSTED);
 #endif
   place[it] = NOWHERE;
+  DropRows(it);  // what a RowBlock held before is released when it is moved into
   // TakeRows: in the arena, or copied out where room is scarce.
   if
   :: came_status == OK && FREE_REGION(sg) ->

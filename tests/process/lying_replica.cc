@@ -136,8 +136,8 @@ absl::Status Play(Stage& stage, const Lie& lie, const EngineInfo& info, const Si
       completion = hand.Answer(submission);
     }
     if (lying && record != nullptr) {
-      record->tell(stage, submission, &completion);
       Confess();
+      record->tell(stage, submission, &completion);
     }
     (void)hand.Publish(completion);
   }

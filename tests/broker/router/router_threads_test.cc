@@ -72,8 +72,10 @@ class Generations {
     ASSERT_TRUE(served.ok()) << served;
   }
   int kills() const { return kills_; }
-  void Kill(uint32_t replica) {
+  // `doomed_first`: its work is taken back while it still runs, and may still complete it.
+  void Kill(uint32_t replica, bool doomed_first = false) {
     if (!threads_[replica]) return;
+    if (doomed_first) (void)router_.OnDoomed(replica);
     threads_[replica].reset();  // its exit is seen
     router_.OnGone(replica, "signal 9 (Killed)");
     ++kills_;
@@ -135,6 +137,8 @@ void BeClients(Router& router, uint32_t seed, Tally* tally, std::vector<std::uni
 }
 
 void RunHouse(const RouterOptions& options, int kill_every_us) {
+  const uint32_t seed = std::random_device{}();
+  SCOPED_TRACE("seed " + std::to_string(seed));
   const BrokerBell bell = Must(BrokerBell::Create());
   std::vector<std::unique_ptr<TestCall>> calls[kFrontThreads];
   Tally tally;
@@ -146,13 +150,13 @@ void RunHouse(const RouterOptions& options, int kill_every_us) {
     for (uint32_t i = 0; i < kReplicas; ++i) generations.Start(i);
     std::vector<std::thread> fronts;
     for (int i = 0; i < kFrontThreads; ++i) {
-      fronts.emplace_back(BeClients, std::ref(router), 100u + i, &tally, &calls[i]);
+      fronts.emplace_back(BeClients, std::ref(router), seed + 1 + i, &tally, &calls[i]);
     }
-    std::mt19937 random(7);
+    std::mt19937 random(seed);
     while (tally.finished < kFrontThreads) {
       std::this_thread::sleep_for(std::chrono::microseconds(random() % kill_every_us));
       const uint32_t victim = random() % kReplicas;
-      generations.Kill(victim);
+      generations.Kill(victim, /*doomed_first=*/random() % 2 == 0);
       if (random() % 4 == 0) std::this_thread::yield();
       generations.Start(victim);
     }

@@ -74,9 +74,9 @@ Lie MovesOnce(void (*move)(ReplicaLines& lines)) {
     while (!hand.Take(&submission)) {
     }
     (void)hand.Publish(hand.Answer(submission));
+    Confess();
     move(stage.raw.lines());
     stage.lane.RingBroker();
-    Confess();
     for (;;) {
       stage.lane.heartbeat().Enter(Phase::kRunning);
       std::this_thread::sleep_for(std::chrono::milliseconds(20));

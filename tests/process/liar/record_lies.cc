@@ -40,9 +40,9 @@ void CompleteTwice(Stage&, Hand& hand) {
   Submission submission;
   if (!hand.Take(&submission)) return;
   const Completion completion = hand.Answer(submission);
-  (void)hand.Publish(completion);
-  (void)hand.Publish(completion);
   Confess();
+  (void)hand.Publish(completion);
+  (void)hand.Publish(completion);
 }
 
 // Publishes what was completed `later` submissions ago once more: its slot has been used again since.
@@ -54,8 +54,8 @@ void ReplayLater(Hand& hand, size_t later) {
     said.push_back(hand.Answer(submission));
     (void)hand.Publish(said.back());
   }
-  for (const Completion& completion : said) (void)hand.Publish(completion);
   Confess();
+  for (const Completion& completion : said) (void)hand.Publish(completion);
 }
 
 void HoldWork(Hand& hand) {
