@@ -82,7 +82,7 @@ void Dispatcher::PostWaiting(bool quiet, Postings* postings) {
 
 // A lane for each suspect, emptied first; at most half of the lanes.
 void Dispatcher::SecludeLanes() {
-  while (!suspects_.empty() && suspects_.front()->ticket->answered()) suspects_.pop_front();
+  (void)FirstSuspect();  // the answered before it go
   size_t secluded = 0;
   for (Lane& lane : lanes_) secluded += lane.port && lane.port->seclusion != Seclusion::kNone;
   const size_t most = std::min<size_t>(suspects_.size(), std::max(1u, serving_ / 2));
@@ -95,12 +95,19 @@ void Dispatcher::SecludeLanes() {
   }
 }
 
+// Null where none waits. A ticket that was answered has no prompts any more, and its shards are dropped here.
+const ShardRef* Dispatcher::FirstSuspect() {
+  while (!suspects_.empty() && suspects_.front()->ticket->answered()) suspects_.pop_front();
+  return suspects_.empty() ? nullptr : &suspects_.front();
+}
+
 void Dispatcher::PostSuspects(bool quiet, Postings* postings) {
   for (Lane& lane : lanes_) {
     if (!lane.port || lane.port->seclusion != Seclusion::kEmptying) continue;
-    if (suspects_.empty()) lane.port->seclusion = Seclusion::kNone;  // the one it was meant for is answered
-    if (suspects_.empty() || lane.port->shards_in_flight() > 0 || !lane.port->garbage().empty()) continue;
-    if (!Post(suspects_.front(), lane, quiet, postings)) continue;
+    const ShardRef* suspect = FirstSuspect();
+    if (suspect == nullptr) lane.port->seclusion = Seclusion::kNone;  // the one it was meant for is answered
+    if (suspect == nullptr || lane.port->shards_in_flight() > 0 || !lane.port->garbage().empty()) continue;
+    if (!Post(*suspect, lane, quiet, postings)) continue;
     lane.port->seclusion = Seclusion::kSuspectInFlight;
     suspects_.pop_front();
   }

@@ -62,6 +62,7 @@ class Dispatcher {
   template <typename May>
   Lane* LeastBusyLane(May may);
   void SecludeLanes();
+  const ShardRef* FirstSuspect();
   void PostSuspects(bool quiet, Postings* postings);
   bool PostFront(ShardQueue& queue, Lane& lane, bool quiet, Postings* postings);
   static bool Post(const ShardRef& shard, Lane& lane, bool quiet, Postings* postings);

@@ -123,6 +123,28 @@ TEST(RouterDeath, CancelledSuspectSetsItsLaneFree) {
   EXPECT_EQ(suspect.answers(), 1);
 }
 
+TEST(RouterDeath, AnsweredSuspectBehindAnotherIsNotPosted) {
+  RouterOptions options;
+  options.replicas = 6;
+  RouterHouse house(options);
+  for (uint32_t i = 0; i < 6; ++i) house.Serve(i);
+  TestCall& first = house.Submit({"first"});
+  TestCall& second = house.Submit({"second"});
+  for (int i = 0; i < 4; ++i) house.Submit({"other " + std::to_string(i)});
+  std::vector<std::vector<Submission>> taken;
+  for (uint32_t i = 0; i < 6; ++i) taken.push_back(house.replica(i).TakeAll());
+  ASSERT_EQ(house.replica(0).Prompts(taken[0][0])[0], "first");
+  ASSERT_EQ(house.replica(1).Prompts(taken[1][0])[0], "second");
+  house.Die(1);
+  house.Die(0);  // two of the four busy lanes are emptied for the suspects
+  house.router().Cancel(*second.ticket());
+  for (uint32_t i = 2; i < 6; ++i) house.replica(i).Answer(taken[i]);
+  house.Reap();  // both are empty in the same turn
+  house.Settle();
+  EXPECT_EMBEDDED(first);
+  EXPECT_EQ(second.answers(), 1);
+}
+
 TEST(RouterDeath, ThirdDeathFailsTheRequest) {
   RouterHouse house;
   for (int i = 0; i < 3; ++i) {
