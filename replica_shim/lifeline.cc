@@ -51,10 +51,13 @@ void Lifeline::Listen() {
 void Lifeline::LoseBroker() {
   CrashPoint("lost_broker");
   if (when_alone_ == WhenAlone::kExit) ::_exit(0);  // and no destructor may touch it either
+  // EDGE(orders) relaxed: a flag alone. Before the fence, behind which rings look as if they were new:
+  // whatever the worker meets there, it has been told to leave.
+  orders_.store(Orders::kLeave, std::memory_order_relaxed);
   lane_.Fence();
+  // EDGE(orders) release: who waits for this finds the lane fenced.
+  fenced_.store(true, std::memory_order_release);
   CrashPoint("fenced");
-  // EDGE(orders) release: who is told to leave finds the lane fenced.
-  orders_.store(Orders::kLeave, std::memory_order_release);
 }
 
 }  // namespace zerohop

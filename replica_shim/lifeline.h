@@ -27,8 +27,13 @@ class Lifeline {
   ~Lifeline();
 
   Orders orders() const {
-    // EDGE(orders) acquire: after kLeave the lane is private. The others are flags alone.
-    return orders_.load(std::memory_order_acquire);
+    // EDGE(orders) relaxed: a flag alone; the worker finds the rest in its ring.
+    return orders_.load(std::memory_order_relaxed);
+  }
+  // Nothing that this process writes reaches the lane any more.
+  bool IsFenced() const {
+    // EDGE(orders) acquire: the lane is private.
+    return fenced_.load(std::memory_order_acquire);
   }
 
  private:
@@ -41,6 +46,7 @@ class Lifeline {
   const std::chrono::milliseconds beat_;
   const WhenAlone when_alone_;
   std::atomic<Orders> orders_{Orders::kServe};
+  std::atomic<bool> fenced_{false};
   std::atomic<bool> stop_{false};
   std::thread thread_;
 };

@@ -25,6 +25,12 @@ Worker::Worker(ReplicaLane& lane, Engine& engine, const EngineInfo& info, std::f
     : lane_(lane), engine_(engine), info_(info), orders_(std::move(orders)) {}
 
 absl::Status Worker::Serve() {
+  absl::Status ended = ServeUntilTold();
+  // A lane that was fenced meanwhile looks corrupt, and nobody waits for it any more.
+  return orders_() == Orders::kLeave ? absl::OkStatus() : ended;
+}
+
+absl::Status Worker::ServeUntilTold() {
   HeartbeatWriter heartbeat = lane_.heartbeat();
   heartbeat.Enter(Phase::kIdle);
   for (;;) {
@@ -49,7 +55,7 @@ absl::Status Worker::TakeSubmissions() {
   const size_t first_new = pool_.size();
   Submission submission;
   // Enough to choose like lengths from; the rest stays in the ring, where the broker can still withdraw it.
-  while (pool_.size() < kBatchesAhead * size_t{info_.batch_prompts}) {
+  while (pool_.size() < kBatchesAhead * size_t{info_.batch_prompts} && orders_() != Orders::kLeave) {
     const RingResult taken = lane_.TakeSubmission(&submission);
     if (taken == RingResult::kCorrupt) return absl::InternalError("the submission ring is corrupt");
     if (taken != RingResult::kDone) break;

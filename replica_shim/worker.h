@@ -46,6 +46,7 @@ class Worker {
     std::string detail;
   };
 
+  absl::Status ServeUntilTold();
   absl::Status TakeSubmissions();
   bool NobodyWaitsFor(const Submission& submission, std::chrono::steady_clock::time_point now) const;
   void Accept(const Submission& submission);

@@ -98,9 +98,9 @@ absl::StatusOr<ControlPacket> ControlChannel::Receive(bool block) {
   } while (got < 0 && errno == EINTR);
   if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
     return absl::DeadlineExceededError("nothing to read");
-  if (got <= 0) return absl::UnavailableError("the peer closed the control socket");
   ControlPacket packet;
-  packet.fds = TakeFds(&header);
+  if (got >= 0) packet.fds = TakeFds(&header);  // an empty packet looks like the end, and may carry some, too
+  if (got <= 0) return absl::UnavailableError("the peer closed the control socket");
   auto message = Decode(std::string_view(bytes).substr(0, static_cast<size_t>(got)));
   if (!message.ok()) return message.status();
   packet.message = *std::move(message);

@@ -77,6 +77,8 @@ absl::StatusOr<Segment> Segment::Map(UniqueFd fd, size_t bytes, Access access) {
   try {
     const auto mode = access == Access::kReadWrite ? bip::read_write : bip::read_only;
     bip::mapped_region map(BorrowedFd{fd.get()}, mode, 0, bytes);
+    // A core dump of hundreds of MiB would keep a dying replica, and its work, for seconds.
+    (void)::madvise(map.get_address(), bytes, MADV_DONTDUMP);
     return Segment(std::move(fd), std::move(map));
   } catch (const bip::interprocess_exception& error) {
     return absl::ResourceExhaustedError("cannot map " + MiB(bytes) + " of shared memory: " + error.what());

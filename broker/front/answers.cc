@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "inference.pb.h"
+#include "shm/row.h"
 
 namespace zerohop {
 namespace {
@@ -43,6 +44,17 @@ grpc::Slice SliceOver(RowBlock rows) {
           grpc::Slice::STEAL_REF};
 }
 
+// The floats from where the engine wrote them; what frames them from our own memory, so that a replica which
+// writes to rows that it has completed can damage their floats, but not the message.
+void AppendRows(RowBlock rows, uint32_t dim, std::vector<grpc::Slice>* slices) {
+  const auto header = RowHeader(dim);
+  const grpc::Slice whole = SliceOver(std::move(rows));
+  for (size_t at = 0; at < whole.size(); at += RowBytes(dim)) {
+    slices->emplace_back(header.data(), header.size());  // so small that a slice holds it itself
+    slices->push_back(whole.sub(at + kRowHeaderBytes, at + RowBytes(dim)));
+  }
+}
+
 }  // namespace
 
 grpc::Status ToGrpcStatus(const Answer& answer) {
@@ -70,9 +82,9 @@ grpc::Status ToGrpcStatus(const absl::Status& status) {
 
 grpc::ByteBuffer FrameEmbeddings(const std::string& request_id, int32_t n_prompts, Answer answer) {
   std::vector<grpc::Slice> slices;
-  slices.reserve(answer.rows.size() + 1);
+  slices.reserve(1 + 2 * static_cast<size_t>(n_prompts));
   slices.emplace_back(HeaderOf(request_id, n_prompts, answer.dim));
-  for (RowBlock& rows : answer.rows) slices.push_back(SliceOver(std::move(rows)));
+  for (RowBlock& rows : answer.rows) AppendRows(std::move(rows), answer.dim, &slices);
   return {slices.data(), slices.size()};
 }
 

@@ -35,6 +35,8 @@ LanePort::LanePort(std::shared_ptr<BrokerLane> lane, BellRinger broker_bell, con
       responses_(memory_->lane().geometry().response_arena_bytes),
       slots_(memory_->lane().geometry().ring_cells),
       dim_(info.dim),
+      batch_tokens_(std::max(1u, info.batch_tokens)),
+      batch_prompts_(std::max(1u, info.batch_prompts)),
       credit_tokens_(credit_tokens),
       next_cookie_(RandomBits()) {
   for (uint32_t i = static_cast<uint32_t>(slots_.size()); i-- > 0;) free_slots_.push_back(i);
@@ -133,7 +135,6 @@ bool LanePort::FinishOne(const Completion& completion, std::vector<Finished>* fi
     garbage_ = "garbage: a completion " + std::string(Describe(verdict));
     return false;
   }
-  ++completed_;
   const InFlight entry = EmptySlot(completion.slot);
   Finished& done = finished->emplace_back();
   done.shard = entry.shard;
@@ -143,8 +144,10 @@ bool LanePort::FinishOne(const Completion& completion, std::vector<Finished>* fi
     done.rows = TakeRows(entry.submission);
   } else {
     const std::byte* detail = memory_->lane().response(entry.submission.response_offset);
-    done.detail =
-        Printable({reinterpret_cast<const char*>(detail), completion.detail_length}, kMaxDetailBytes);
+    // Copied first: the replica may go on writing while we look.
+    const std::string copy(reinterpret_cast<const char*>(detail),
+                           std::min(completion.detail_length, kMaxDetailBytes));
+    done.detail = Printable(copy, kMaxDetailBytes);
     responses_.Free(entry.submission.response_offset);
   }
   return true;
@@ -186,6 +189,18 @@ void LanePort::Abandon(std::vector<Finished>* finished, std::vector<Orphan>* orp
   }
   std::sort(rest.begin(), rest.end(), [](auto* a, auto* b) { return a->position < b->position; });
   for (const InFlight* entry : rest) orphans->push_back({entry->shard, entry->position < taken});
+}
+
+std::optional<HeldShard> LanePort::FindOldest() const {
+  const InFlight* oldest = nullptr;
+  for (const InFlight& entry : slots_) {
+    if (entry.shard && (oldest == nullptr || entry.position < oldest->position)) oldest = &entry;
+  }
+  if (oldest == nullptr) return std::nullopt;
+  // Batches are shared with others' prompts, and a text may take four times the tokens that were estimated.
+  const Shard& shard = *oldest->shard;
+  const uint64_t passes = 1 + 2 * uint64_t{shard.count} / batch_prompts_ + 4 * shard.tokens / batch_tokens_;
+  return HeldShard{oldest->position, shard.count, static_cast<uint32_t>(std::min<uint64_t>(passes, ~0u))};
 }
 
 void LanePort::Withdraw(const Ticket& ticket) {

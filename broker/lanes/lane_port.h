@@ -34,6 +34,13 @@ struct Orphan {
   bool taken = false;
 };
 
+// A shard on a lane, seen from outside.
+struct HeldShard {
+  uint64_t position = 0;  // in the submission ring: no other shard of the lane has it
+  uint32_t prompts = 0;
+  uint32_t passes = 0;  // over the model, that it may need: a generous guess
+};
+
 // A suspect runs alone: a lane is emptied for it, then holds nothing else until it has come back.
 enum class Seclusion { kNone, kEmptying, kSuspectInFlight };
 
@@ -66,8 +73,8 @@ class LanePort {
   // Asks the replica not to begin shards of this ticket.
   void Withdraw(const Ticket& ticket);
 
-  // Completions believed so far.
-  uint64_t completed() const { return completed_; }
+  // The shard that has been here longest. Looks at every slot: not for each turn.
+  std::optional<HeldShard> FindOldest() const;
   uint64_t tokens_in_flight() const { return tokens_; }
   uint32_t shards_in_flight() const { return static_cast<uint32_t>(slots_.size() - free_slots_.size()); }
   const LaneIdentity& identity() const { return memory_->lane().identity(); }
@@ -93,9 +100,9 @@ class LanePort {
   std::vector<InFlight> slots_;
   std::vector<uint32_t> free_slots_;
   const uint32_t dim_;
+  const uint32_t batch_tokens_, batch_prompts_;
   const uint64_t credit_tokens_;
   uint64_t tokens_ = 0;  // estimated, in flight
-  uint64_t completed_ = 0;
   uint64_t next_cookie_;
   std::string garbage_;
 };

@@ -11,7 +11,8 @@
 
 namespace zerohop {
 
-struct Ticket;  // router/ticket.h
+struct Ticket;     // router/ticket.h
+class ShardQueue;  // router/shard_queue.h
 
 inline constexpr uint32_t kNobody = ~0u;
 
@@ -24,9 +25,10 @@ struct Shard {
   uint64_t request_bytes = 0;         // of its prompts
   int64_t deadline_monotonic_ns = 0;  // 0: none
   int32_t priority = 0;
-  uint32_t attempts = 0;         // times posted, unless its replica died without having begun
-  uint32_t failed_on = kNobody;  // whose engine failed with it last: another is tried next
-  bool suspect = false;          // was begun by a replica that died: runs alone now
+  uint32_t attempts = 0;           // times posted, unless its replica died without having begun
+  uint32_t failed_on = kNobody;    // whose engine failed with it last: another is tried next
+  ShardQueue* waits_in = nullptr;  // the queue that counts it
+  bool suspect = false;            // was begun by a replica that died: runs alone now
 };
 
 using ShardRef = std::shared_ptr<Shard>;

@@ -91,7 +91,7 @@ void DescribeReplicas(CLI::App& app, Flags& f) {
       ->check(CLI::Range(0.001, 1e6))
       ->group("Replicas");
   app.add_option("--step-timeout", f.step_timeout,
-                 "Seconds that one pass over the model may take, and a replica with work may complete none")
+                 "Seconds that one pass over the model may take; a shard gets as many of them as it may need")
       ->check(CLI::Range(0.001, 1e6))
       ->group("Replicas");
   app.add_option("--request-arena-mib", f.request_arena_mib,
@@ -231,7 +231,7 @@ ServeOptions ParseServeOrExit(int argc, char** argv) {
   options.router.policy = *ParsePolicy(f.load_balancing);
   options.router.admission = {f.max_queue, f.max_queue_prompts, f.max_queue_mib << 20};
   options.router.forward_timeout = Seconds(f.forward_timeout);
-  options.router.completion_timeout = Seconds(f.step_timeout);
+  options.router.step_timeout = Seconds(f.step_timeout);
   const bool bare_ipv6 = f.host.find(':') != std::string::npos && f.host.front() != '[';
   options.front.host = bare_ipv6 ? "[" + f.host + "]" : f.host;
   options.front.port = f.port;

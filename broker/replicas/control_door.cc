@@ -57,10 +57,10 @@ ControlDoor::~ControlDoor() {
 absl::StatusOr<ControlChannel> ControlDoor::Accept() {
   UniqueFd peer(::accept4(socket_.get(), nullptr, nullptr, SOCK_CLOEXEC));
   if (peer) return ControlChannel(std::move(peer));
-  if (errno == EMFILE || errno == ENFILE) {
-    return absl::ResourceExhaustedError(std::string("cannot accept a replica: ") + std::strerror(errno));
+  if (errno == EAGAIN || errno == ECONNABORTED || errno == EINTR) {
+    return absl::DeadlineExceededError("nobody waits");
   }
-  return absl::DeadlineExceededError("nobody waits");
+  return absl::ResourceExhaustedError(std::string("cannot accept a replica: ") + std::strerror(errno));
 }
 
 }  // namespace zerohop

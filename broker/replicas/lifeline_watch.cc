@@ -37,7 +37,7 @@ LifelineWatch::~LifelineWatch() {
 void LifelineWatch::Watch(std::shared_ptr<const BrokerLane> lane) {
   std::lock_guard lock(mutex_);
   const uint32_t replica = lane->identity().replica;
-  watched_.insert_or_assign(replica, std::move(lane));
+  watched_.insert_or_assign(replica, Lifeline{std::move(lane), 0});
   Change();
 }
 
@@ -55,35 +55,42 @@ void LifelineWatch::Change() {
 
 void LifelineWatch::Run() {
   for (;;) {
-    std::vector<std::shared_ptr<const BrokerLane>> whole, broken;
+    std::vector<Lifeline> whole, broken;
     uint32_t changes;
     {
       std::lock_guard lock(mutex_);
       if (stop_) return;
       changes = changes_.load(std::memory_order_relaxed);  // read under the lock
-      for (const auto& [replica, lane] : watched_) {
-        (LifelineReader::IsBroken(lane->lifeline().value()) ? broken : whole).push_back(lane);
+      for (auto& [replica, lifeline] : watched_) {
+        if (lifeline.value == 0) lifeline.value = lifeline.lane->lifeline().value();
+        if (LifelineReader::IsBroken(lifeline.value)) lifeline.value = ~lifeline.value;  // not whole
+        (lifeline.IsWhole() ? whole : broken).push_back(lifeline);
       }
-      for (const auto& lane : broken) watched_.erase(lane->identity().replica);
+      for (const Lifeline& lifeline : broken) watched_.erase(lifeline.lane->identity().replica);
     }
     const Clock::time_point now = Clock::now();
-    for (const auto& lane : broken) on_broken_(lane->identity().replica, lane->identity().generation, now);
+    for (const Lifeline& lifeline : broken) {
+      const LaneIdentity& identity = lifeline.lane->identity();
+      // 0: it has let go, as one that drains does. Anything else is a death, or a lie that becomes one.
+      if (lifeline.lane->lifeline().value() != 0) on_broken_(identity.replica, identity.generation, now);
+    }
     if (broken.empty() && !Sleep(changes, whole)) return;
   }
 }
 
 // Until one of the words is another. False where this kernel cannot wait for several.
-bool LifelineWatch::Sleep(uint32_t changes,
-                          const std::vector<std::shared_ptr<const BrokerLane>>& lanes) const {
+bool LifelineWatch::Sleep(uint32_t changes, const std::vector<Lifeline>& lifelines) const {
   std::vector<futex_waitv> waits{WaitOn(&changes_, changes)};
-  for (const auto& lane : lanes) {
-    const LifelineReader lifeline = lane->lifeline();
-    const uint32_t value = lifeline.value();
-    if (LifelineReader::IsBroken(value)) return true;
-    if (waits.size() <= kMostWatched) waits.push_back(WaitOn(lifeline.word(), value));
+  for (const Lifeline& lifeline : lifelines) {
+    if (waits.size() > kMostWatched) break;
+    waits.push_back(WaitOn(lifeline.lane->lifeline().word(), lifeline.value));
   }
   const long woken = ::syscall(SYS_futex_waitv, waits.data(), waits.size(), 0, nullptr, 0);
   if (woken >= 0 || errno == EAGAIN || errno == EINTR) return true;
+  if (errno != ENOSYS && errno != EPERM) {  // passing: out of memory, say
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+    return true;
+  }
   spdlog::info("lifelines are not watched ({}): deaths are heard of through the pidfd alone",
                std::strerror(errno));
   return false;

@@ -37,16 +37,22 @@ class LifelineWatch {
   void Forget(uint32_t replica);
 
  private:
-  using Lanes = std::map<uint32_t, std::shared_ptr<const BrokerLane>>;
+  // A lifeline is whole while it keeps its value. Once it may still go from 0 to held: the side thread
+  // may be slower than the worker. From held to 0 it was let go. Any other change is a death.
+  struct Lifeline {
+    std::shared_ptr<const BrokerLane> lane;
+    uint32_t value = 0;
+    bool IsWhole() const { return lane->lifeline().value() == value; }
+  };
 
   void Run();
-  bool Sleep(uint32_t changes, const std::vector<std::shared_ptr<const BrokerLane>>& lanes) const;
+  bool Sleep(uint32_t changes, const std::vector<Lifeline>& lifelines) const;
   void Change();
 
   const OnBroken on_broken_;
-  std::atomic<uint32_t> changes_{0};  // a futex word: bumped with each change of what follows
-  std::mutex mutex_;                  // the two members below
-  Lanes watched_;                     // by replica
+  std::atomic<uint32_t> changes_{0};      // a futex word: bumped with each change of what follows
+  std::mutex mutex_;                      // the two members below
+  std::map<uint32_t, Lifeline> watched_;  // by replica
   bool stop_ = false;
   std::thread thread_;
 };

@@ -37,6 +37,7 @@ void Replica::Begin(absl::StatusOr<ReplicaProcess> process, Clock::time_point no
   }
   process_ = *std::move(process);
   ++status_.generation;  // the lane was made for this one
+  began_at_ = now;
   heartbeat_ = lane_->MakeHeartbeatReader(now);
   output_ = ReplicaOutput();
   death_.clear();
@@ -71,8 +72,9 @@ void Replica::OnMessage(const ControlMessage& message) {
   } else if (const auto* ready = std::get_if<Ready>(&message)) {
     OnReady(ready->info);
   } else if (const auto* failed = std::get_if<Failed>(&message)) {
+    if (state() == ReplicaState::kServing) return Doom("failed: " + failed->reason, Clock::now());
+    if (std::exchange(told_failed_, true)) return Doom("garbage: failed for a second time", Clock::now());
     if (death_.empty()) death_ = failed->reason;
-    told_failed_ = true;
   } else {
     Doom("garbage: a control message that only a broker sends", Clock::now());
   }
@@ -133,6 +135,7 @@ void Replica::Look(Clock::time_point now) {
       state() != ReplicaState::kDraining) {
     return;
   }
+  if (!process_.spawned() && !said_hello_ && now - began_at_ > kHelloTimeout) return Dismiss();
   heartbeat_.Look(now);
   if (auto suspicion = Suspicion(heartbeat_, around_.liveness, now)) Doom(*suspicion, now);
 }
@@ -141,9 +144,9 @@ void Replica::Doom(std::string reason, Clock::time_point sign_at) {
   if (!process_ || IsDoomed()) return;
   process_.Kill();
   Move(ReplicaEvent::kKill);
+  TakeBackWork(sign_at);
   if (!reason.empty()) spdlog::warn("replica {}: killed: {}", index_, reason);
   if (death_.empty()) death_ = std::move(reason);
-  TakeBackWork(sign_at);
 }
 
 void Replica::TakeBackWork(Clock::time_point sign_at) {
@@ -157,9 +160,10 @@ void Replica::TakeBackWork(Clock::time_point sign_at) {
 }
 
 GenerationEnd Replica::OnExit(Clock::time_point now) {
-  HearControl();  // a last word, such as Failed
+  HearControl();             // a last word, such as Failed
+  if (!process_) return {};  // it was no replica, or has left: dealt with on the way
   LogOutput();
-  const bool told = !death_.empty();
+  const bool told = !death_.empty(), spawned = process_.spawned();
   if (!IsDoomed()) TakeBackWork(now);  // its exit is the first sign
   const std::string exit = process_.Reap();
   GenerationEnd end{observed_, told_failed_, told ? death_ + " (" + exit + ")" : exit};
@@ -168,7 +172,8 @@ GenerationEnd Replica::OnExit(Clock::time_point now) {
   if (observed_) around_.observer.OnGone(index_, end.reason);
   around_.lanes.Unmake(std::move(lane_));  // unmapped when the last answer that refers to it has been sent
   ended_at_ = now;
-  backoff_.OnDeath(observed_ ? now - served_from_ : Clock::duration::zero());
+  // How fast attached ones come back is their own supervisor's business, and spares may wait at the door.
+  if (spawned) backoff_.OnDeath(observed_ ? now - served_from_ : Clock::duration::zero());
   observed_ = false;
   status_.pid = 0;
   status_.last_death = end.reason;

@@ -116,6 +116,7 @@ class Replica {
 
  private:
   static constexpr int kPacketsAtOnce = 16;
+  static constexpr std::chrono::seconds kHelloTimeout{5};  // who attaches and says nothing is let go then
 
   void OnMessage(const ControlMessage& message);
   void OnHello(const Hello& hello);
@@ -135,6 +136,7 @@ class Replica {
   ReplicaOutput output_;
   Backoff backoff_;
   Clock::time_point ended_at_ = Clock::time_point::min();  // the latest generation
+  Clock::time_point began_at_;
   Clock::time_point served_from_;
   bool said_hello_ = false;
   bool observed_ = false;  // the observer knows the lane

@@ -1,6 +1,7 @@
 #include "broker/replicas/replica_process.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -105,7 +106,10 @@ absl::StatusOr<ReplicaProcess> ReplicaProcess::Adopt(ControlChannel control) {
   }
   ReplicaProcess process;
   process.pidfd_ = PeerPidfd(control.fd(), peer.pid);
-  if (!process.pidfd_) return absl::UnavailableError("a replica was gone before it was accepted");
+  pollfd gone{process.pidfd_.get(), POLLIN, 0};
+  if (!process.pidfd_ || ::poll(&gone, 1, 0) != 0) {
+    return absl::UnavailableError("a replica was gone before it was accepted");
+  }
   if (::syscall(SYS_pidfd_send_signal, process.pidfd_.get(), 0, nullptr, 0) != 0 && errno == EPERM) {
     return absl::FailedPreconditionError("replica process " + std::to_string(peer.pid) +
                                          " belongs to another user: expected one that the broker may kill");

@@ -40,6 +40,9 @@ class ReplicaProcess {
   // True: our child. False: attached, its parent is another.
   bool spawned() const { return spawned_; }
 
+  // Lets go of a process that does not end: nobody waits for it any more.
+  void Abandon() { pid_ = -1; }
+
   void Kill();
   // After the pidfd became readable: "exit 1", "signal 9 (Killed)", or "exit" where only
   // its parent learns more. Forgets the process.

@@ -14,6 +14,8 @@ namespace {
 
 // Deaths before anything has ever served, after which the start has failed.
 constexpr int kStartsThatMayFail = 3;
+// What an exit may take after SIGKILL, when the broker itself wants to leave.
+constexpr std::chrono::seconds kDying(10);
 
 uint64_t RandomEpoch() {
   std::random_device device;
@@ -119,6 +121,7 @@ uint32_t Supervisor::CountServingLocked() const {
 void Supervisor::Run() {
   while (!draining_ || !AllStopped()) {
     const Clock::time_point now = Clock::now();
+    if (draining_ && AbandonTheUndying(now)) return;
     Tick(now);
     WaitForEvents(now);
     TakeKillRequests();
@@ -227,6 +230,20 @@ void Supervisor::TakeKillRequests() {
 void Supervisor::BeginDrain() {
   draining_ = true;
   for (Replica& replica : replicas_) replica.BeginDrain();
+}
+
+// What SIGKILL cannot end, a process stuck in a driver, must not keep the broker from leaving.
+bool Supervisor::AbandonTheUndying(Clock::time_point now) {
+  const auto deadline = Clock::time_point(
+      Clock::duration(drain_deadline_ns_.load(std::memory_order_relaxed)));  // set before we drain
+  if (now < deadline + kDying) return false;
+  for (Replica& replica : replicas_) {
+    if (!replica.process()) continue;
+    spdlog::error("replica {}: pid {} does not end; it is left behind", replica.index(),
+                  replica.process().pid());
+    replica.process().Abandon();
+  }
+  return true;
 }
 
 bool Supervisor::AllStopped() const {

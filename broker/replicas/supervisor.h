@@ -81,6 +81,7 @@ class Supervisor {
   void OnExit(Replica& replica);
   void TakeKillRequests();
   void BeginDrain();
+  bool AbandonTheUndying(Clock::time_point now);
   bool AllStopped() const;
   bool OthersServe(const Replica& replica) const;
   void Publish(uint32_t replica, const ReplicaStatus& status);

@@ -75,18 +75,36 @@ void Dispatcher::PostWaiting(bool quiet, Postings* postings) {
       return !candidate.no_room && candidate.port->HasCredit() &&
              !Avoided(candidate.port->identity().replica, **front);
     });
-    if (lane == nullptr) break;
+    if (lane == nullptr) {
+      if (BindElsewhere()) continue;
+      break;
+    }
     lane->no_room = !PostFront(shared_, *lane, quiet, postings);
   }
 }
 
-// A lane for each suspect, emptied first; at most half of the lanes.
+// The first shard avoids the replica that failed with it, and must not hold up those behind it, which need
+// not: it is bound to another, and waits for that one. False where it avoids nobody.
+bool Dispatcher::BindElsewhere() {
+  const uint32_t failed_on = (*shared_.Front())->failed_on;
+  if (failed_on == kNobody || serving_ < 2) return false;
+  Lane* other = LeastBusyLane([&](const Lane& lane) { return lane.port->identity().replica != failed_on; });
+  if (other == nullptr) return false;
+  other->queue.PushBack(shared_.Pop());
+  return true;
+}
+
+// A lane for each suspect that waits, emptied first; in all at most half of the lanes.
 void Dispatcher::SecludeLanes() {
   (void)FirstSuspect();  // the answered before it go
-  size_t secluded = 0;
-  for (Lane& lane : lanes_) secluded += lane.port && lane.port->seclusion != Seclusion::kNone;
-  const size_t most = std::min<size_t>(suspects_.size(), std::max(1u, serving_ / 2));
-  for (; secluded < most; ++secluded) {
+  size_t emptying = 0, secluded = 0;
+  for (const Lane& lane : lanes_) {
+    if (!lane.port) continue;
+    emptying += lane.port->seclusion == Seclusion::kEmptying;
+    secluded += lane.port->seclusion != Seclusion::kNone;
+  }
+  const size_t most = std::max(1u, serving_ / 2);
+  for (; emptying < suspects_.size() && secluded < most; ++emptying, ++secluded) {
     Lane* least_busy = LeastBusyLane([](const Lane& lane) {
       return lane.port->seclusion == Seclusion::kNone && lane.port->garbage().empty();
     });
@@ -139,6 +157,12 @@ bool Dispatcher::Post(const ShardRef& shard, Lane& lane, bool quiet, Postings* p
 
 void Dispatcher::OnBack(uint32_t replica, const Shard& shard) {
   if (shard.suspect) lanes_[replica].port->seclusion = Seclusion::kNone;
+}
+
+void Dispatcher::DropWaiting() {
+  shared_ = ShardQueue();
+  for (Lane& lane : lanes_) lane.queue = ShardQueue();
+  suspects_.clear();
 }
 
 size_t Dispatcher::CountWaiting() const {

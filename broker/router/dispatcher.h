@@ -36,7 +36,6 @@ class Dispatcher {
   void Close(uint32_t replica);
   // Null where nobody serves.
   LanePort* port(uint32_t replica) const { return lanes_[replica].port.get(); }
-  size_t replicas() const { return lanes_.size(); }
   uint32_t serving() const { return serving_; }
   uint32_t CountIdle() const;
 
@@ -45,6 +44,9 @@ class Dispatcher {
   void PostWaiting(bool quiet, Postings* postings);
   // A shard came back from its lane: a suspect sets the lane free.
   void OnBack(uint32_t replica, const Shard& shard);
+
+  // Forgets all that waits.
+  void DropWaiting();
 
   size_t CountWaiting() const;
   // Tokens that are in flight, or served before a new shard of this priority.
@@ -62,6 +64,7 @@ class Dispatcher {
   template <typename May>
   Lane* LeastBusyLane(May may);
   void SecludeLanes();
+  bool BindElsewhere();
   const ShardRef* FirstSuspect();
   void PostSuspects(bool quiet, Postings* postings);
   bool PostFront(ShardQueue& queue, Lane& lane, bool quiet, Postings* postings);

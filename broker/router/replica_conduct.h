@@ -3,12 +3,16 @@
 // ReplicaConduct: what a replica's completions say of its health. Beats and
 // progress are its own words; completions are checked. Pure; times go in.
 //
-//   holds work and completes none of it  it hangs, whatever its heartbeat says
-//   fails what others then complete      its engine is broken, and it would go on
-//                                        to take work from those that could do it
+//   does not complete the shard that it has held longest  it hangs, or has forgotten it, whatever
+//                                                         its heartbeat says
+//   fails what others then complete                       its engine is broken, and it would go on
+//                                                         to take work from those that could do it
 
 #include <chrono>
 #include <cstdint>
+#include <optional>
+
+#include "broker/lanes/lane_port.h"
 
 namespace zerohop {
 
@@ -17,14 +21,16 @@ class ReplicaConduct {
   using Clock = std::chrono::steady_clock;
   static constexpr uint32_t kMostFailures = 8;  // in a row
 
-  explicit ReplicaConduct(Clock::time_point now = {}) : silent_since_(now) {}
-
-  // At each turn. `completed`: so far, of any status.
-  void Look(uint32_t shards_in_flight, uint64_t completed, Clock::time_point now) {
-    if (shards_in_flight == 0 || completed != completed_) silent_since_ = now;
-    completed_ = completed;
+  // Every now and then: the shard that it has held longest, if any.
+  void Look(const std::optional<HeldShard>& oldest, Clock::time_point now) {
+    if (!oldest || !oldest_ || oldest->position != oldest_->position) since_ = now;
+    oldest_ = oldest;
   }
-  Clock::duration SilentFor(Clock::time_point now) const { return now - silent_since_; }
+  // Whether that one is the oldest for longer than its passes may take.
+  bool IsOverdue(std::chrono::nanoseconds per_pass, Clock::time_point now) const {
+    return oldest_ && (now - since_) / oldest_->passes > per_pass;
+  }
+  Clock::duration HeldFor(Clock::time_point now) const { return now - since_; }
 
   void OnSuccess() { failures_ = 0; }
   // Another replica has completed what this one failed with.
@@ -32,9 +38,9 @@ class ReplicaConduct {
   bool FailsAlone() const { return failures_ >= kMostFailures; }
 
  private:
-  uint64_t completed_ = 0;
+  std::optional<HeldShard> oldest_;
+  Clock::time_point since_;  // since when it is the oldest
   uint32_t failures_ = 0;
-  Clock::time_point silent_since_;
 };
 
 }  // namespace zerohop

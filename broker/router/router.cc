@@ -15,6 +15,7 @@ constexpr uint64_t kCreditBatches = 4;
 constexpr uint64_t kShardBatches = 2;
 // Of the time that a request has, what it may be expected to wait; the rest is for what estimates miss.
 constexpr double kMostOfItsTime = 0.75;
+constexpr std::chrono::milliseconds kBetweenJudgements(50);
 
 int64_t MonotonicNs(std::chrono::steady_clock::time_point t) {
   return t == std::chrono::steady_clock::time_point::max()
@@ -96,18 +97,41 @@ void Router::Enlist(const std::shared_ptr<Ticket>& ticket, Clock::time_point now
   if (auto why = ComesTooLate(*ticket, tokens, now)) {
     return AnswerTicket(*ticket, {Outcome::kOverloaded, *std::move(why)}, effects);
   }
-  const int64_t deadline = MonotonicNs(DeadlineOf(*ticket));
-  ticket->shards.reserve(plan.size());
-  for (const ShardRange& range : plan) {
-    ticket->shards.push_back({ticket.get(), &ticket->body, range.first, range.count, range.tokens,
-                              range.request_bytes, deadline, ticket->priority, 0, kNobody, false});
-  }
-  ticket->rows.resize(plan.size());
-  ticket->unfinished = plan.size();
   live_.push_back(ticket);
   ticket->live = std::prev(live_.end());
   by_id_.emplace(ticket->request_id, ticket.get());
+  Cut(ticket, plan);
+}
+
+void Router::Cut(const std::shared_ptr<Ticket>& ticket, std::span<const ShardRange> plan) {
+  const int64_t deadline = MonotonicNs(DeadlineOf(*ticket));
+  ticket->shards.clear();
+  ticket->shards.reserve(plan.size());
+  for (const ShardRange& range : plan) {
+    Shard& shard = ticket->shards.emplace_back();
+    shard.ticket = ticket.get();
+    shard.body = &ticket->body;
+    shard.first = range.first;
+    shard.count = range.count;
+    shard.tokens = range.tokens;
+    shard.request_bytes = range.request_bytes;
+    shard.deadline_monotonic_ns = deadline;
+    shard.priority = ticket->priority;
+  }
+  ticket->rows.clear();
+  ticket->rows.resize(plan.size());
+  ticket->unfinished = plan.size();
   for (Shard& shard : ticket->shards) dispatcher_.Enqueue(ShardRef(ticket, &shard), /*at_head=*/false);
+}
+
+// Another model is served than what the shards were cut for. Nobody serves, and no rows have come back, so
+// every one of them waits; with the shards goes what was held against them, which was the liar's doing.
+void Router::CutAgain() {
+  dispatcher_.DropWaiting();
+  for (Replica& replica : replicas_) replica.condemned.clear();
+  for (const auto& ticket : live_) {
+    Cut(ticket, PlanShards(ticket->body, models_.back()->max_tokens, 1, shard_limits_));
+  }
 }
 
 Router::Clock::time_point Router::DeadlineOf(const Ticket& ticket) const {
@@ -125,7 +149,7 @@ std::optional<std::string> Router::ComesTooLate(const Ticket& ticket, uint64_t t
   return fmt::format(
       "The queue is too long: {} requests are accepted, an answer is expected after {:.1f} s, and this "
       "request has {:.1f} s",
-      admission_->requests(), expected->count(), left.count());
+      admission_->requests(), expected->count(), std::max(0.0, left.count()));
 }
 
 void Router::PostWaiting(Effects* effects) {
@@ -142,8 +166,9 @@ void Router::Reap(Clock::time_point now) {
       // After garbage it is dying, and nothing of it is believed any more.
       if (port == nullptr || !port->garbage().empty()) continue;
       ReapLane(*port, &effects);
-      JudgeConduct(*port, now);
+      if (now >= next_judgement_) JudgeConduct(*port, now);
     }
+    if (now >= next_judgement_) next_judgement_ = now + kBetweenJudgements;
     ExpireOld(now, &effects);
     TakeArrivals(now, &effects);
     PostWaiting(&effects);
@@ -159,18 +184,18 @@ void Router::ReapLane(LanePort& port, Effects* effects) {
   if (!sane) Accuse(port, port.garbage());
 }
 
-void Router::JudgeConduct(LanePort& port, Clock::time_point now) {
+void Router::JudgeConduct(const LanePort& port, Clock::time_point now) {
   ReplicaConduct& conduct = replicas_[port.identity().replica].conduct;
-  conduct.Look(port.shards_in_flight(), port.completed(), now);
-  const std::chrono::duration<double> silent = conduct.SilentFor(now);
-  std::string reason;
-  if (silent > options_.completion_timeout) {
-    reason = fmt::format("hang: completes none of its {} shards for {:.0f} s", port.shards_in_flight(),
-                         silent.count());
+  const auto oldest = port.FindOldest();
+  conduct.Look(oldest, now);
+  if (conduct.IsOverdue(options_.step_timeout, now)) {
+    const std::chrono::duration<double> held = conduct.HeldFor(now);
+    Accuse(port, fmt::format("hang: a shard of {} prompts is not completed after {:.0f} s", oldest->prompts,
+                             held.count()));
   } else if (conduct.FailsAlone()) {
-    reason = fmt::format("fails: {} times in a row with what others complete", ReplicaConduct::kMostFailures);
+    Accuse(port,
+           fmt::format("fails: {} times in a row with what others complete", ReplicaConduct::kMostFailures));
   }
-  if (!reason.empty()) Accuse(port, std::move(reason));
 }
 
 void Router::Accuse(const LanePort& port, std::string reason) {
@@ -184,7 +209,7 @@ void Router::Finish(LanePort& port, Finished& finished, Effects* effects) {
   Ticket& ticket = *shard->ticket;
   const uint32_t replica = port.identity().replica;
   dispatcher_.OnBack(replica, *shard);
-  service_rate_.OnFinished(shard->tokens);
+  if (finished.status == CompletionStatus::kOk) service_rate_.OnFinished(shard->tokens);
   if (ticket.answered()) return;
   switch (finished.status) {
     case CompletionStatus::kOk:
@@ -242,6 +267,9 @@ void Router::AnswerTicket(Ticket& ticket, Answer answer, Effects* effects) {
   if (answer.outcome == Outcome::kEmbedded) answer.bytes = std::move(bytes);
   effects->answers.emplace_back(std::exchange(ticket.sink, nullptr), std::move(answer));
   if (ticket.shards.empty()) return;  // never enlisted
+  for (Shard& shard : ticket.shards) {
+    if (shard.waits_in != nullptr) shard.waits_in->OnAnswered(shard);
+  }
   ticket.rows.clear();
   ticket.body = RequestBody();  // shards that still wait are dropped without looking into it
   auto [entry, end] = by_id_.equal_range(ticket.request_id);
@@ -311,7 +339,7 @@ absl::Status Router::OnServing(uint32_t replica, std::shared_ptr<BrokerLane> lan
     dispatcher_.Open(replica,
                      std::make_shared<LanePort>(std::move(lane), bell_, info,
                                                 std::max<uint64_t>(1, kCreditBatches * info.batch_tokens)));
-    replicas_[replica].conduct = ReplicaConduct(Clock::now());
+    replicas_[replica].conduct = ReplicaConduct();
     replicas_[replica].accused = false;
     PostWaiting(&effects);
   }
@@ -343,6 +371,7 @@ absl::Status Router::AdoptModel(const EngineInfo& info, const LaneGeometry& geom
   shard_limits_.request_bytes = geometry.request_arena_bytes / 4;
   shard_limits_.rows = std::min<uint64_t>(4096, geometry.response_arena_bytes / 8 / RowBytes(info.dim));
   if (max_prompt_bytes_ == 0) max_prompt_bytes_ = shard_limits_.request_bytes;
+  if (models_.size() > 1) CutAgain();
   // EDGE(model) release: the info is complete.
   model_.store(models_.back().get(), std::memory_order_release);
   return absl::OkStatus();

@@ -49,8 +49,9 @@ struct RouterOptions {
   std::chrono::nanoseconds forward_timeout = std::chrono::seconds(120);
   // New requests still wait this long after the last replica died: the next one is usually up by then.
   std::chrono::nanoseconds replica_grace = std::chrono::seconds(5);
-  // A replica that holds work and completes none of it for so long hangs, whatever its heartbeat says.
-  std::chrono::nanoseconds completion_timeout = std::chrono::seconds(60);
+  // How long one pass over the model may take. A replica that does not complete a shard in the passes
+  // that this may need hangs, whatever its heartbeat says.
+  std::chrono::nanoseconds step_timeout = std::chrono::seconds(60);
   // Most that the thread which brought the only request watches for its end; 0: never.
   std::chrono::nanoseconds attend{0};
 };
@@ -120,11 +121,13 @@ class Router final : public LaneObserver, public Reaper {
   std::optional<Answer> Admit(Ticket& ticket);
   void TakeArrivals(Clock::time_point now, Effects* effects);
   void Enlist(const std::shared_ptr<Ticket>& ticket, Clock::time_point now, Effects* effects);
+  void Cut(const std::shared_ptr<Ticket>& ticket, std::span<const ShardRange> plan);
+  void CutAgain();
   std::optional<std::string> ComesTooLate(const Ticket& ticket, uint64_t tokens, Clock::time_point now) const;
   Clock::time_point DeadlineOf(const Ticket& ticket) const;
   void PostWaiting(Effects* effects);
   void ReapLane(LanePort& port, Effects* effects);
-  void JudgeConduct(LanePort& port, Clock::time_point now);
+  void JudgeConduct(const LanePort& port, Clock::time_point now);
   // Once in a generation: it will be doomed for it.
   void Accuse(const LanePort& port, std::string reason);
   void Finish(LanePort& port, Finished& finished, Effects* effects);
@@ -156,6 +159,7 @@ class Router final : public LaneObserver, public Reaper {
   SpinTrial spin_trial_;
   bool quiet_ = false;  // the only request in the house, and spinning pays
   std::vector<Replica> replicas_;
+  Clock::time_point next_judgement_;
   Clock::time_point none_serve_since_ = Clock::time_point::min();
   std::list<std::shared_ptr<Ticket>> live_;  // oldest first
   std::unordered_multimap<std::string_view, Ticket*> by_id_;

@@ -3,6 +3,12 @@
 #include "broker/router/ticket.h"
 
 namespace zerohop {
+namespace {
+
+// Answered shards that may lie about, beside as many as half of all.
+constexpr size_t kMostAnswered = 64;
+
+}  // namespace
 
 void ShardQueue::PushBack(ShardRef shard) {
   LevelFor(*shard).shards.push_back(std::move(shard));
@@ -13,7 +19,8 @@ void ShardQueue::PushFront(ShardRef shard) {
 }
 
 // Counts the shard, which is about to be pushed.
-ShardQueue::Level& ShardQueue::LevelFor(const Shard& shard) {
+ShardQueue::Level& ShardQueue::LevelFor(Shard& shard) {
+  shard.waits_in = this;
   ++size_;
   tokens_ += shard.tokens;
   Level& level = by_priority_[shard.priority];
@@ -49,11 +56,24 @@ uint64_t ShardQueue::TokensAhead(int32_t priority) const {
   return tokens;
 }
 
-void ShardQueue::Remove(Level& level) {
-  const uint64_t tokens = level.shards.front()->tokens;
+void ShardQueue::OnAnswered(Shard& shard) {
+  Level& level = by_priority_[shard.priority];
+  Uncount(shard, level);
+  if (++level.answered <= kMostAnswered + level.shards.size() / 2) return;
+  std::erase_if(level.shards, [](const ShardRef& other) { return other->ticket->answered(); });
+  level.answered = 0;
+}
+
+void ShardQueue::Uncount(Shard& shard, Level& level) {
+  shard.waits_in = nullptr;
   --size_;
-  tokens_ -= tokens;
-  level.tokens -= tokens;
+  tokens_ -= shard.tokens;
+  level.tokens -= shard.tokens;
+}
+
+void ShardQueue::Remove(Level& level) {
+  Shard& shard = *level.shards.front();
+  shard.waits_in != nullptr ? Uncount(shard, level) : (void)--level.answered;
   level.shards.pop_front();
 }
 

@@ -1,4 +1,4 @@
-"""A replica lies in everything it may write: every client gets its rows, the liar is replaced, the broker loses nothing.
+"""A replica lies in everything it may write: every client gets its rows, and the liar is replaced.
 
 One replica of two lies in one generation, in one way for each server (lying_replica.cc and liar/ have the lies).
 Where the broker is built with sanitizers, a report of theirs ends it and fails the test.
@@ -9,30 +9,29 @@ import pathlib
 import re
 import signal
 import tempfile
-import threading
 import unittest
 
 import grpc
 import inference_pb2 as pb
 import numpy as np
-from load import DIM, EchoTexts, Load
+from load import DIM, Load
 from server import BIN, Server, echo_rows, field_of, rows_of, until
 
 PROGRAM = f"{BIN}/lying-replica"
 LIAR = 0
 GARBAGE = "^garbage: "
-HANGS = "^hang: completes none"
+HANGS = "^hang: a shard"
 KILLED = "^signal 9"
 # The broker hangs up before it kills, and one who still listens may be quicker to leave.
 HUNG_UP = "^(signal 9|exit 0)"
 # What the honest shim beside a scribbler may find first: that its own words are no longer what it wrote.
-SCRIBBLED = "^(garbage: |signal 9|hang: |the (submission|completion) ring)"
+SCRIBBLED = "^(garbage: |signal 9|hang: |exit 1)"
 
 # The liar's next generation lies from its first submission on, in memory where no honest row has been.
 FROM_THE_START = {
     "scribble_everything": SCRIBBLED,
-    "punch_holes": HANGS,
-    "leaves_a_grandchild": KILLED,
+    "punch_holes": "^(hang: a shard|garbage: ready without a ready lane)",  # the hole may take that word, too
+    "leaves_a_grandchild": "^(signal 9|garbage: )",  # whichever the broker notices first
     "rows_never_written": GARBAGE + "a completion has rows without their headers",
     "only_the_first_row_written": GARBAGE + "a completion has rows without their headers",
     "fails_with_noise": "^fails: 8 times in a row",
@@ -93,12 +92,15 @@ REPLACED = {
     "sends_descriptors_with_noise": GARBAGE + "bad control message",
     "sends_descriptors_with_nothing": HUNG_UP,
     "hangs_up": HUNG_UP,
+    "scribble_lifeline": KILLED,
+    "says_failed_and_serves": "^failed: not at all",
+    "says_failed_thousands_of_times": "^failed: ",
+    "sends_descriptors_with_words": "^failed: look here",
+    "sends_more_descriptors_than_expected": "^failed: and here",
 }
 # Allowed, or of no harm: the replica stays, and serves or not as it did.
-STAYS = ["scribble_heartbeat", "scribble_lifeline", "scribble_bell", "scribble_sleeping_flags", "rings_without_end",
-         "break_seals", "out_of_order", "completes_without_ringing", "says_failed_and_serves",
-         "says_failed_thousands_of_times", "sends_descriptors_with_words", "sends_more_descriptors_than_expected",
-         "prints_noise"]
+STAYS = ["scribble_heartbeat", "scribble_bell", "scribble_sleeping_flags", "rings_without_end", "break_seals",
+         "out_of_order", "completes_without_ringing", "prints_noise"]
 # Before any other replica has spoken; then it completes nothing.
 FIRST_WORDS = ["claims_dim_1", "claims_max_tokens_1", "claims_max_tokens_0", "claims_no_batch", "claims_huge_numbers",
                "claims_strange_names"]
@@ -108,7 +110,7 @@ class Liar:
     """A server whose replica LIAR tells one lie in one generation, while the trigger exists."""
 
     def __init__(self, test, lie, *flags, generation=1, triggered=False, ready=2):
-        self.test, self.generation = test, generation
+        self.test, self.generation, self.loads = test, generation, []
         folder = tempfile.TemporaryDirectory()
         test.addCleanup(folder.cleanup)
         self.trigger = pathlib.Path(folder.name, "lie")
@@ -123,7 +125,15 @@ class Liar:
         return self
 
     def __exit__(self, *_):
+        for load in self.loads:
+            load.stopping.set()  # also where a test failed: its clients must not go on for ever
         self.server.__exit__()
+        for load in self.loads:
+            load.stop()
+
+    def load(self):
+        self.loads.append(Load(self.server, clients=8))
+        return self.loads[-1]
 
     def replica(self):
         return self.server.info().replica_infos[LIAR]
@@ -180,7 +190,7 @@ def settled_holdings(server):
 
     def still():
         holdings.append(Holdings(server))
-        return len(holdings) > 10 and len({h.now() for h in holdings[-10:]} | {(h.files, h.mapped) for h in holdings[-10:]}) == 1
+        return len(holdings) > 10 and len({(h.files, h.mapped) for h in holdings[-10:]}) == 1
 
     until(still, "the broker's holdings settle")
     return holdings[-1]
@@ -188,7 +198,7 @@ def settled_holdings(server):
 
 class Lies(unittest.TestCase):
     def honest_round(self, liar):
-        load = Load(liar.server, clients=8)
+        load = liar.load()
         load.wait_answers(20)
         load.check(self)
         return settled_holdings(liar.server)
@@ -205,7 +215,7 @@ class Lies(unittest.TestCase):
         for lie, death in REPLACED.items():
             with self.subTest(lie=lie), Liar(self, lie) as liar:
                 holdings = self.honest_round(liar)
-                load = Load(liar.server, clients=8)
+                load = liar.load()
                 liar.lie()
                 liar.await_death_of_liar()
                 self.assertRegex(liar.last_death(), death)
@@ -215,7 +225,7 @@ class Lies(unittest.TestCase):
         for lie, death in FROM_THE_START.items():
             with self.subTest(lie=lie), Liar(self, lie, generation=2) as liar:
                 holdings = self.honest_round(liar)
-                load = Load(liar.server, clients=8)
+                load = liar.load()
                 liar.trigger.touch()
                 os.kill(liar.server.replica_pids()[LIAR], signal.SIGKILL)
                 liar.lie()
@@ -239,7 +249,7 @@ class Lies(unittest.TestCase):
         for lie in STAYS:
             with self.subTest(lie=lie), Liar(self, lie) as liar:
                 holdings = self.honest_round(liar)
-                load = Load(liar.server, clients=8)
+                load = liar.load()
                 liar.lie()
                 load.wait_answers(100)
                 self.assertFalse(liar.printed("SEAL BROKEN"))
@@ -250,7 +260,7 @@ class Lies(unittest.TestCase):
             with self.subTest(lie=lie), Liar(self, lie, triggered=True, ready=0) as liar:
                 liar.lie()
                 liar.server.wait_healthy(1)
-                load = Load(liar.server, clients=8)  # begins while the liar is the only one
+                load = liar.load()  # begins while the liar is the only one
                 liar.trigger.unlink()
                 liar.await_death_of_liar()
                 liar.server.wait_healthy(2)
@@ -260,7 +270,7 @@ class Lies(unittest.TestCase):
 
     def test_a_request_that_was_cut_for_a_liars_model_is_served_by_the_real_one(self):
         dim = 4096
-        with Liar(self, "claims_dim_1", f"--echo-dim={dim}", "--forward-timeout=20", triggered=True, ready=0) as liar:
+        with Liar(self, "claims_dim_1", f"--echo-dim={dim}", "--forward-timeout=10", triggered=True, ready=0) as liar:
             liar.lie()
             liar.server.wait_healthy(1)
             texts = [f"{i}" for i in range(600)]
@@ -273,10 +283,11 @@ class Lies(unittest.TestCase):
             liar.check_end()
 
     def test_a_submission_that_a_replica_forgets_is_done_by_another(self):
-        with Liar(self, "loses_one", "--forward-timeout=20") as liar:
-            load = Load(liar.server, clients=8)
+        with Liar(self, "loses_one", "--forward-timeout=5") as liar:
+            load = liar.load()
             liar.lie()
-            load.wait_answers(200)
+            # The others' work goes on meanwhile, and is completed.
+            until(lambda: liar.restarts() > 0 or load.errors, "the forgetful replica is replaced")
             load.check(self)
             liar.check_end()
 
@@ -284,13 +295,22 @@ class Lies(unittest.TestCase):
         with Liar(self, "restless_detail") as liar:
             liar.trigger.touch()
             details = []
-            while len(details) < 300:
+            while len(details) < 1000:
                 try:
                     liar.server.encode([f"{i}" for i in range(30)])
                 except grpc.RpcError as error:
                     self.assertEqual(error.code(), grpc.StatusCode.INVALID_ARGUMENT)
                     details.append(error.details())
             self.assertEqual([d for d in details if not d.isprintable()], [])
+            liar.check_end()
+
+    def test_frames_of_rows_that_change_after_the_broker_has_looked_do_not_break_an_answer(self):
+        with Liar(self, "changes_frames_late", "--echo-dim=256") as liar:
+            liar.trigger.touch()
+            for i in range(400):
+                texts = [f"{i} {k}" for k in range(4)]
+                np.testing.assert_array_equal(rows_of(liar.server.encode(texts)), echo_rows(texts, 256))
+            self.assertTrue(liar.printed("lied"))
             liar.check_end()
 
 
@@ -336,14 +356,13 @@ class Sleepers(unittest.TestCase):
 
     def flicker(self, pid, server):
         """Lets it run for an instant at a time, until it is killed for that or has got through many of them."""
-        moments, enough = threading.Event(), 3000
         try:
-            for _ in range(enough):
+            for _ in range(3000):
                 os.kill(pid, signal.SIGSTOP)
                 server.info()  # a moment, by what the broker does
                 os.kill(pid, signal.SIGCONT)
         except ProcessLookupError:
-            moments.set()
+            pass  # killed, which is as good
 
     def test_a_replica_stopped_for_less_than_its_budget_is_not_killed(self):
         with Server(f"--echo-dim={DIM}", "--echo-delay-us=10000", "--health-interval=1") as server:

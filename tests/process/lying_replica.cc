@@ -144,7 +144,8 @@ absl::Status Play(Stage& stage, const Lie& lie, const EngineInfo& info, const Si
   return absl::OkStatus();
 }
 
-absl::Status ServeLane(const LiarOptions& lies, ControlChannel& control, ControlPacket& packet, WarmEngine& warm) {
+absl::Status ServeLane(const LiarOptions& lies, ControlChannel& control, ControlPacket& packet,
+                       WarmEngine& warm) {
   const Offer offer = std::get<Offer>(packet.message);
   const bool liar = offer.replica == lies.liar && offer.generation == lies.generation;
   RawLane raw(packet.fds);
@@ -161,12 +162,12 @@ absl::Status ServeLane(const LiarOptions& lies, ControlChannel& control, Control
   const Trigger trigger(lies.lie_while);
   Stage stage{trigger, raw, *lane, control, warm.engine()};
   const SideThread side(stage, offer, !liar || beside == nullptr || beside->beats);
-  // The honest wait until the first word is the liar's.
-  if (!liar && claim != nullptr && trigger.Pulled()) trigger.Await(false);
+  // The first generation of the honest waits until the first word was the liar's.
+  if (!liar && offer.generation == 1 && claim != nullptr && trigger.Pulled()) trigger.Await(false);
   if (liar && claim != nullptr && trigger.Pulled()) claim->tell(&*info);
   if (!liar || claim == nullptr || claim->marks_ready) lane->MarkReady();
-  if (absl::Status sent = control.Send(Ready{*info}); !sent.ok()) return sent;
   if (liar && claim != nullptr) Confess();
+  if (absl::Status sent = control.Send(Ready{*info}); !sent.ok()) return sent;
   if (liar) End(Play(stage, *lie, *info, side));
   return Worker(*lane, warm.engine(), *info, [&] { return side.orders(); }).Serve();
 }

@@ -66,7 +66,8 @@ TEST(Lifeline, AttachedReplicaIsFencedWhenTheBrokerHangsUp) {
   row[0] = std::byte{1};
   const Lifeline lifeline(ends.replica, ends.lane.replica, milliseconds(1), WhenAlone::kFence);
   ends.broker.Close();
-  while (lifeline.orders() != Orders::kLeave) std::this_thread::yield();
+  while (!lifeline.IsFenced()) std::this_thread::yield();
+  EXPECT_EQ(lifeline.orders(), Orders::kLeave);
   row[0] = std::byte{2};
   EXPECT_EQ(ends.lane.replica.Complete({}), RingResult::kDone);
   ends.lane.replica.RingBroker();

@@ -56,6 +56,17 @@ TEST(LifelineWatch, HearsOfWhatBrokeBeforeItWasWatched) {
   EXPECT_EQ(ear.WaitFor(1).size(), 1u);
 }
 
+TEST(LifelineWatch, MayBeHeldLaterThanItIsWatched) {
+  Ear ear;
+  LifelineWatch watch([&](uint32_t replica, uint64_t generation, auto) { ear.Hear(replica, generation); });
+  const LanePair late(SmallGeometry(), {1, 4, 0}), dying(SmallGeometry(), {1, 5, 1});
+  watch.Watch(late.broker);
+  const LifelineHolder holder(late.replica.lifeline_word());
+  watch.Watch(dying.broker);  // looks at all of them again
+  BreakLifeline(dying);
+  EXPECT_EQ(ear.WaitFor(1), (std::vector<std::pair<uint32_t, uint64_t>>{{1, 5}})) << "and nobody else";
+}
+
 TEST(LifelineWatch, ForgottenLaneIsNotTold) {
   Ear ear;
   LifelineWatch watch([&](uint32_t replica, uint64_t generation, auto) { ear.Hear(replica, generation); });

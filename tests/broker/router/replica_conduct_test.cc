@@ -8,19 +8,37 @@ namespace {
 using std::chrono::seconds;
 const auto kStart = ReplicaConduct::Clock::time_point() + seconds(1000);
 
-TEST(ReplicaConduct, SilenceCountsOnlyWhileWorkIsHeld) {
-  ReplicaConduct conduct(kStart);
-  conduct.Look(/*shards_in_flight=*/0, /*completed=*/0, kStart + seconds(50));
-  EXPECT_EQ(conduct.SilentFor(kStart + seconds(50)), seconds(0));
-  conduct.Look(3, 0, kStart + seconds(60));
-  EXPECT_EQ(conduct.SilentFor(kStart + seconds(60)), seconds(10)) << "since the last look without work";
+HeldShard Held(uint64_t position, uint32_t passes = 1) {
+  return {position, 1, passes};
 }
 
-TEST(ReplicaConduct, EachCompletionEndsTheSilence) {
-  ReplicaConduct conduct(kStart);
-  conduct.Look(3, 0, kStart + seconds(10));
-  conduct.Look(2, 1, kStart + seconds(20));
-  EXPECT_EQ(conduct.SilentFor(kStart + seconds(25)), seconds(5));
+TEST(ReplicaConduct, IdleReplicaIsNeverOverdue) {
+  ReplicaConduct conduct;
+  conduct.Look(std::nullopt, kStart);
+  EXPECT_FALSE(conduct.IsOverdue(seconds(1), kStart + seconds(1000)));
+  conduct.Look(Held(0), kStart + seconds(1000));
+  EXPECT_FALSE(conduct.IsOverdue(seconds(1), kStart + seconds(1001)));
+}
+
+TEST(ReplicaConduct, OldestShardHasThePassesThatItMayNeed) {
+  ReplicaConduct conduct;
+  conduct.Look(Held(7, /*passes=*/3), kStart);
+  EXPECT_FALSE(conduct.IsOverdue(seconds(10), kStart + seconds(30)));
+  EXPECT_TRUE(conduct.IsOverdue(seconds(10), kStart + seconds(31)));
+}
+
+TEST(ReplicaConduct, TimeCountsFromWhenItBecameTheOldest) {
+  ReplicaConduct conduct;
+  conduct.Look(Held(7), kStart);
+  conduct.Look(Held(8), kStart + seconds(9));
+  EXPECT_FALSE(conduct.IsOverdue(seconds(10), kStart + seconds(19)));
+  EXPECT_TRUE(conduct.IsOverdue(seconds(10), kStart + seconds(20)));
+}
+
+TEST(ReplicaConduct, ForgottenShardIsNoticedWhileOthersAreCompleted) {
+  ReplicaConduct conduct;
+  for (int i = 0; i < 20; ++i) conduct.Look(Held(7), kStart + seconds(i));
+  EXPECT_TRUE(conduct.IsOverdue(seconds(10), kStart + seconds(20)));
 }
 
 TEST(ReplicaConduct, FailuresCountOnlyInARow) {

@@ -76,36 +76,84 @@ TEST(RouterDoom, CondemnedRequestMayStillBeCancelled) {
   EXPECT_EQ(call->outcome(), Outcome::kWithdrawn);
 }
 
-RouterOptions TimeoutOfTenSeconds() {
+RouterOptions PassesOfTenSeconds() {
   RouterOptions options;
-  options.completion_timeout = seconds(10);
+  options.step_timeout = seconds(10);
   return options;
 }
 
 TEST(RouterConduct, ReplicaThatCompletesNothingIsAccusedOnce) {
-  RouterHouse house(TimeoutOfTenSeconds());
+  RouterHouse house(PassesOfTenSeconds());
   house.Serve(0);
-  house.Reap();
   house.Submit({"hello"});
   ASSERT_TRUE(house.replica(0).TakeOne());
+  house.Reap();
   house.Reap(seconds(9));
   EXPECT_TRUE(house.kills.empty());
   house.Reap(seconds(11));
   house.Reap(seconds(12));
   ASSERT_EQ(house.kills.size(), 1u);
-  EXPECT_THAT(house.kills[0].reason, StartsWith("hang: completes none of its 1 shards"));
+  EXPECT_THAT(house.kills[0].reason, StartsWith("hang: a shard of 1 prompts is not completed"));
 }
 
-TEST(RouterConduct, SlowReplicaThatCompletesNowAndThenIsLeftAlone) {
-  RouterHouse house(TimeoutOfTenSeconds());
+TEST(RouterConduct, ReplicaThatForgetsOneShardIsAccusedWhileItCompletesOthers) {
+  RouterHouse house(PassesOfTenSeconds());
+  house.Serve(0);
+  house.Submit({"forgotten"});
+  ASSERT_TRUE(house.replica(0).TakeOne());
+  for (int i = 1; i <= 12; ++i) {
+    TestCall& call = house.Submit({"hello"});
+    house.replica(0).Answer(*house.replica(0).TakeOne());
+    house.Reap(seconds(i));
+    EXPECT_EMBEDDED(call);
+  }
+  EXPECT_EQ(house.kills.size(), 1u);
+}
+
+TEST(RouterConduct, LargeShardHasTheTimeOfAllItsPasses) {
+  RouterHouse house(PassesOfTenSeconds());
+  house.Serve(0);
+  house.Submit(NumberedPrompts(10));  // 8 in a batch, and about 12 tokens each of 64
+  ASSERT_TRUE(house.replica(0).TakeOne());
+  house.Reap();
+  house.Reap(seconds(50));
+  EXPECT_TRUE(house.kills.empty());
+}
+
+TEST(RouterConduct, SlowReplicaThatCompletesEachInTimeIsLeftAlone) {
+  RouterHouse house(PassesOfTenSeconds());
   house.Serve(0);
   for (int i = 0; i < 5; ++i) house.Submit({"hello"});
+  house.Reap();
   for (int i = 1; i <= 5; ++i) {
     house.replica(0).Answer(*house.replica(0).TakeOne());
     house.Reap(seconds(9 * i));
   }
   house.Reap(hours(1));
   EXPECT_TRUE(house.kills.empty()) << "and idle it may be for ever";
+}
+
+TEST(RouterConduct, ShardThatAvoidsTheIdleReplicaHoldsUpNobody) {
+  RouterHouse house;
+  house.Serve(0);
+  house.Serve(1);
+  TestCall& failed = house.Submit({"fails once"});
+  TestCall& other = house.Submit({"runs long"});
+  const auto on_zero = house.replica(0).TakeOne();
+  const auto on_one = house.replica(1).TakeOne();
+  ASSERT_TRUE(on_zero && on_one);
+  for (int i = 0; i < 60; ++i) house.Submit(NumberedPrompts(1, 250), std::to_string(i));  // fills both
+  house.replica(0).Refuse(*on_zero, CompletionStatus::kFailed, "device lost");
+  size_t behind = 0;
+  for (size_t some = 1; some > 0; behind += some) {
+    house.Reap();
+    some = house.replica(0).AnswerAll();
+  }
+  EXPECT_GT(behind, 20u) << "the replica that failed with the first works on";
+  house.replica(1).Answer(*on_one);
+  house.Settle();
+  EXPECT_EMBEDDED(failed);
+  EXPECT_EMBEDDED(other);
 }
 
 TEST(RouterConduct, ReplicaThatWithdrawsWhatItWasNotAskedToIsGarbage) {
@@ -136,7 +184,7 @@ TEST(RouterConduct, ReplicaThatFailsWhatOthersCompleteIsAccused) {
     house.Settle();
     EXPECT_EMBEDDED(call);
   }
-  house.Reap();
+  house.Reap(seconds(1));
   ASSERT_EQ(house.kills.size(), 1u);
   EXPECT_EQ(house.kills[0].replica, 0u);
   EXPECT_THAT(house.kills[0].reason, StartsWith("fails: 8 times in a row"));
@@ -178,6 +226,34 @@ TEST(RouterModel, FirstWordIsNotBelievedOverTheNextUntilRowsHaveComeBack) {
   house.Die(1);
   house.info.dim = 16;
   EXPECT_THROW(house.Serve(0), std::runtime_error) << "proven now";
+}
+
+TEST(RouterModel, RequestCutForALiarsModelIsCutAgainForTheRealOne) {
+  RouterHouse house;
+  const EngineInfo honest = house.info;
+  house.info.dim = 1;
+  house.Serve(0);
+  TestCall& call = house.Submit(NumberedPrompts(100, 1));
+  house.Die(0, "garbage");
+  house.info = honest;
+  house.info.dim = 1000;  // 100 such rows are more than the arena of 64 KiB
+  house.Serve(1);
+  for (int i = 0; i < 200 && call.answers() == 0; ++i) house.Settle();
+  EXPECT_EMBEDDED(call);
+}
+
+TEST(RouterOverload, CancelledRequestsDoNotMakeTheQueueLonger) {
+  RouterHouse house;
+  house.Serve(0);
+  house.Submit({"on the lane"});
+  ASSERT_TRUE(house.replica(0).TakeOne());
+  for (int i = 0; i < 50; ++i) house.Submit(NumberedPrompts(1, 250), "stays " + std::to_string(i));
+  const uint64_t waiting = house.router().Load().waiting_shards;
+  for (int i = 0; i < 1000; ++i) {
+    TestCall& call = house.Submit(NumberedPrompts(1, 250), "leaves");
+    house.router().Cancel(*call.ticket());
+  }
+  EXPECT_EQ(house.router().Load().waiting_shards, waiting);
 }
 
 TEST(RouterOverload, RequestThatWouldComeTooLateIsRefusedAtOnce) {

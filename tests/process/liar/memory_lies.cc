@@ -31,11 +31,11 @@ void Scribble(const std::vector<Bytes>& parts, const std::function<bool()>& go_o
   std::mt19937_64 random(std::random_device{}());
   constexpr int kNapsUs[] = {1000, 10, 100};
   for (int turn = 0; go_on(); ++turn) {
+    Confess();
     for (int i = 0; i < 300; ++i) {
       const Bytes part = parts[i % parts.size()];
       WriteByte(part, random() % part.size(), random());
     }
-    Confess();
     std::this_thread::sleep_for(std::chrono::microseconds(kNapsUs[turn / 64 % 3]));
   }
 }
@@ -48,9 +48,9 @@ bool Always() {
 std::function<void(Stage&)> Keep(void (*write)(RawLane& raw, uint64_t bits)) {
   return [write](Stage& stage) {
     std::mt19937_64 random(std::random_device{}());
+    Confess();
     for (;;) {
       for (int i = 0; i < 50; ++i) write(stage.raw, random());
-      Confess();
       std::this_thread::sleep_for(std::chrono::microseconds(50));
     }
   };
@@ -115,9 +115,10 @@ void BreakSeals(Stage& stage) {
   if (writable) {
     const uint64_t word = ~uint64_t{0};
     expect_refused("written", ::pwrite(writable.get(), &word, sizeof word, 0) < 0);
-    expect_refused("punched",
-                   ::fallocate(writable.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, kPageBytes) != 0);
-    expect_refused("mapped", ::mmap(nullptr, kPageBytes, PROT_WRITE, MAP_SHARED, writable.get(), 0) == MAP_FAILED);
+    expect_refused("punched", ::fallocate(writable.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0,
+                                          kPageBytes) != 0);
+    expect_refused("mapped",
+                   ::mmap(nullptr, kPageBytes, PROT_WRITE, MAP_SHARED, writable.get(), 0) == MAP_FAILED);
   }
   std::fflush(stdout);
   Confess();

@@ -21,7 +21,9 @@ std::span<std::byte> MapAll(int fd, int protection) {
 }  // namespace
 
 RawLane::RawLane(const std::vector<UniqueFd>& offered)
-    : broker_fd_(::dup(offered[0].get())), own_fd_(::dup(offered[1].get())), bell_fd_(::dup(offered[2].get())) {
+    : broker_fd_(::dup(offered[0].get())),
+      own_fd_(::dup(offered[1].get())),
+      bell_fd_(::dup(offered[2].get())) {
   broker_ = MapAll(broker_fd_.get(), PROT_READ);
   own_ = MapAll(own_fd_.get(), PROT_READ | PROT_WRITE);
   bell_ = MapAll(bell_fd_.get(), PROT_READ | PROT_WRITE);
@@ -33,6 +35,11 @@ uint64_t RawLane::submission_tail() const {
   const auto* lines = reinterpret_cast<const BrokerLines*>(broker_.data() + at_.broker_lines);
   // Acquire, as the honest view does: the cells before the tail are complete.
   return lines->submission_tail.value.load(std::memory_order_acquire);
+}
+
+uint64_t RawLane::completion_head() const {
+  const auto* lines = reinterpret_cast<const BrokerLines*>(broker_.data() + at_.broker_lines);
+  return lines->completion_head.value.load(std::memory_order_acquire);  // as the honest view does
 }
 
 Submission RawLane::submission(uint64_t position) const {

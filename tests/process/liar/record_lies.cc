@@ -2,6 +2,9 @@
 
 #include <unistd.h>
 
+#include <algorithm>
+#include <atomic>
+#include <chrono>
 #include <cstring>
 #include <map>
 #include <random>
@@ -79,7 +82,8 @@ void CompleteInReverse(Hand& hand) {
   for (int tries = 0; held.size() < 4 && tries < 3; ++tries) {
     if (hand.Take(&submission)) held.push_back(hand.Answer(submission));
   }
-  for (auto completion = held.rbegin(); completion != held.rend(); ++completion) (void)hand.Publish(*completion);
+  for (auto completion = held.rbegin(); completion != held.rend(); ++completion)
+    (void)hand.Publish(*completion);
   if (held.size() > 1) Confess();
 }
 
@@ -116,6 +120,16 @@ void LoseOne(Hand& hand) {
   }
 }
 
+// Writes both bytes by turns, for longer than the broker takes to look and the front to send.
+void Flip(std::span<std::byte> where, char one, char other) {
+  const auto end = std::chrono::steady_clock::now() + std::chrono::milliseconds(3);
+  for (bool turn = false; std::chrono::steady_clock::now() < end; turn = !turn) {
+    std::memset(where.data(), turn ? one : other, where.size());
+    std::atomic_signal_fence(std::memory_order_seq_cst);  // the compiler must not think the next one enough
+  }
+  std::memset(where.data(), one, where.size());
+}
+
 // The detail changes while it is read.
 void RejectWithRestlessDetail(Stage& stage, Hand& hand) {
   Submission submission;
@@ -125,9 +139,26 @@ void RejectWithRestlessDetail(Stage& stage, Hand& hand) {
   SetOutcome(&completion, CompletionStatus::kRejected);
   completion.detail_length = static_cast<uint32_t>(std::min<size_t>(response.size(), 1024));
   std::memset(response.data(), 'A', completion.detail_length);
-  (void)hand.Publish(completion);
   Confess();
-  for (int turn = 0; turn < 2000; ++turn) std::memset(response.data(), turn % 2 == 0 ? '\a' : 'A', completion.detail_length);
+  (void)hand.Publish(completion);
+  Flip(response.first(completion.detail_length), 'A', '\a');
+}
+
+// The frame of the first row changes when the broker has taken the completion, and a moment later has looked
+// at it.
+void ChangeFramesLate(Stage& stage, Hand& hand) {
+  Submission submission;
+  if (!hand.Take(&submission)) return;
+  const Completion completion = hand.Answer(submission);
+  Confess();
+  (void)hand.Publish(completion);
+  const uint64_t tail = stage.raw.lines().completion_tail.value.load(std::memory_order_relaxed);  // ours
+  while (stage.raw.completion_head() != tail) {
+  }
+  const auto looked = std::chrono::steady_clock::now() + std::chrono::microseconds(3);
+  while (std::chrono::steady_clock::now() < looked) {
+  }
+  Flip(stage.raw.response(submission).first(1), 0x2a, 0x2a);
 }
 
 void ExitAmidWork(Hand& hand) {
@@ -147,7 +178,8 @@ const std::map<std::string_view, Lie>& Lies() {
       {"one_row_more", Changes([](Completion* c) { ++c->rows; })},
       {"no_rows", Changes([](Completion* c) { c->rows = 0; })},
       {"unknown_status", Changes([](Completion* c) { c->status = 4; })},
-      {"random_slot", Changes([](Completion* c) { c->slot = static_cast<uint32_t>(Random()()) | 0x80000000u; })},
+      {"random_slot",
+       Changes([](Completion* c) { c->slot = static_cast<uint32_t>(Random()()) | 0x80000000u; })},
       {"idle_slot", Changes([](Completion* c) { c->slot = (c->slot + 512) % 1024; })},
       {"foreign_cookie", Changes([](Completion* c) { c->cookie ^= 1; })},
       {"detail_beside_rows", Changes([](Completion* c) { c->detail_length = 1; })},
@@ -163,20 +195,25 @@ const std::map<std::string_view, Lie>& Lies() {
          auto* bytes = reinterpret_cast<uint8_t*>(c);
          for (size_t i = 0; i < sizeof *c; ++i) bytes[i] = static_cast<uint8_t>(Random()());
        })},
-      {"wrong_row_tag", Record{[](Stage& stage, const Submission& s, Completion*) { ChangeRow(stage.raw, s, 0, 0); }}},
-      {"wrong_row_length", Record{[](Stage& stage, const Submission& s, Completion*) { ChangeRow(stage.raw, s, 0, 1); }}},
+      {"wrong_row_tag",
+       Record{[](Stage& stage, const Submission& s, Completion*) { ChangeRow(stage.raw, s, 0, 0); }}},
+      {"wrong_row_length",
+       Record{[](Stage& stage, const Submission& s, Completion*) { ChangeRow(stage.raw, s, 0, 1); }}},
       {"wrong_last_row", Record{[](Stage& stage, const Submission& s, Completion*) {
          ChangeRow(stage.raw, s, s.rows - 1, 3);
        }}},
       {"rows_never_written", Record{[](Stage&, const Submission&, Completion*) {}, /*writes_rows=*/false}},
       {"only_the_first_row_written", Record{[](Stage& stage, const Submission& s, Completion*) {
-         (void)BeginRow(stage.raw.response(s).data(), s.rows == 1 ? s.dim + 1 : s.dim);
-       }, /*writes_rows=*/false}},
+                                              (void)BeginRow(stage.raw.response(s).data(),
+                                                             s.rows == 1 ? s.dim + 1 : s.dim);
+                                            },
+                                            /*writes_rows=*/false}},
       {"withdraws", Changes([](Completion* c) { SetOutcome(c, CompletionStatus::kWithdrawn); })},
       {"fails_with_noise", Record{[](Stage& stage, const Submission& s, Completion* c) {
-         SetOutcome(c, CompletionStatus::kFailed);
-         c->detail_length = WriteNoise(stage.raw.response(s));
-       }, /*writes_rows=*/false}},
+                                    SetOutcome(c, CompletionStatus::kFailed);
+                                    c->detail_length = WriteNoise(stage.raw.response(s));
+                                  },
+                                  /*writes_rows=*/false}},
       {"completes_twice", Flow{CompleteTwice}},
       {"replays_at_once", Flow{[](Stage&, Hand& hand) { ReplayLater(hand, 1); }}},
       {"replays_later", Flow{[](Stage&, Hand& hand) { ReplayLater(hand, 40); }}},
@@ -187,6 +224,7 @@ const std::map<std::string_view, Lie>& Lies() {
       {"completes_without_ringing", Flow{CompleteWithoutRinging}},
       {"loses_one", Flow{[](Stage&, Hand& hand) { LoseOne(hand); }}},
       {"restless_detail", Flow{RejectWithRestlessDetail}},
+      {"changes_frames_late", Flow{ChangeFramesLate}},
       {"exits_amid_work", Flow{[](Stage&, Hand& hand) { ExitAmidWork(hand); }}},
   };
   return lies;

@@ -108,7 +108,8 @@ const std::map<std::string_view, Lie>& Lies() {
       {"claims_huge_numbers", Claim{[](EngineInfo* info) {
          info->max_tokens = info->vocabulary = info->batch_tokens = info->batch_prompts = ~0u;
        }}},
-      {"claims_strange_names", Claim{[](EngineInfo* info) { info->engine = info->dtype = info->task = Noise(5000); }}},
+      {"claims_strange_names",
+       Claim{[](EngineInfo* info) { info->engine = info->dtype = info->task = Noise(5000); }}},
       {"ready_without_a_lane", Claim{[](EngineInfo*) {}, /*marks_ready=*/false}},
   };
   return lies;
