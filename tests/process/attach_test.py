@@ -9,6 +9,7 @@ import tempfile
 import threading
 import unittest
 
+import inference_pb2 as pb
 import numpy as np
 from server import BIN, PATIENCE_S, Server, echo_rows, field_of, rows_of, until
 
@@ -87,6 +88,18 @@ class Attach(unittest.TestCase):
         server = self.broker()
         self.check_serves(server, "after three broker deaths")
         self.assertEqual([r.process.poll() for r in replicas], [None, None])
+
+    def test_a_broker_killed_amid_a_pass_costs_no_replica_however_much_it_has_done(self):
+        replica = self.replica("--echo-delay-us=150000")
+        server = self.broker(ready=1, replicas=1)
+        request = lambda i: pb.EncodeRequest(request_id=f"{i}", prompts=[f"{i}"], n_prompts=1, model_name=server.model)
+        for call in [server.stub.Encode.future(request(i)) for i in range(2500)]:  # more than twice round the rings
+            call.result()
+        server.stub.Encode.future(request("the last"))
+        until(lambda: field_of(server.info().replica_infos[0], "shards") == "1", "a pass runs")
+        server.stop(signal.SIGKILL)
+        self.check_serves(self.broker(ready=1, replicas=1), "the next broker")
+        self.assertIsNone(replica.process.poll(), replica.log)
 
     def ignore(self, server, text):
         try:
