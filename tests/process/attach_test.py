@@ -95,8 +95,13 @@ class Attach(unittest.TestCase):
         request = lambda i: pb.EncodeRequest(request_id=f"{i}", prompts=[f"{i}"], n_prompts=1, model_name=server.model)
         for call in [server.stub.Encode.future(request(i)) for i in range(2500)]:  # more than twice round the rings
             call.result()
-        server.stub.Encode.future(request("the last"))
-        until(lambda: field_of(server.info().replica_infos[0], "shards") == "1", "a pass runs")
+        under_way = []  # another with each look, so that a pass runs when it is seen to run
+
+        def a_pass_runs():
+            under_way.append(server.stub.Encode.future(request(f"late {len(under_way)}")))
+            return field_of(server.info().replica_infos[0], "shards") != "0"
+
+        until(a_pass_runs, "a pass runs")
         server.stop(signal.SIGKILL)
         self.check_serves(self.broker(ready=1, replicas=1), "the next broker")
         self.assertIsNone(replica.process.poll(), replica.log)

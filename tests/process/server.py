@@ -49,8 +49,12 @@ class Server:
         self.address = f"127.0.0.1:{self.port}"
         self.channel = connect(self.address)
         self.stub = pb_grpc.InferenceServiceStub(self.channel)
-        self.wait_healthy(replicas if ready is None else ready)
-        self.model = self.info().replica_infos[0].model_name
+        try:
+            self.wait_healthy(replicas if ready is None else ready)
+            self.model = self.info().replica_infos[0].model_name
+        except BaseException:
+            self.__exit__()  # nobody else would
+            raise
 
     def _read(self):
         for line in self.process.stdout:
