@@ -86,13 +86,15 @@ Lie MovesOnce(void (*move)(ReplicaLines& lines)) {
 
 // The child keeps the memory and writes into it when the replica is dead; it ends with the trigger.
 void LeaveAGrandchild(Stage& stage) {
+  const pid_t liar = ::getpid();
   if (const pid_t child = ::fork(); child != 0) {
     std::printf("grandchild %d\n", child);
     std::fflush(stdout);
     Confess();
-    ::kill(::getpid(), SIGKILL);
+    ::kill(liar, SIGKILL);
   }
   ::alarm(120);
+  while (::getppid() == liar) std::this_thread::sleep_for(std::chrono::milliseconds(1));
   ::syscall(SYS_close_range, 0, ~0u, 0);
   Scribble({stage.raw.own(), stage.raw.words(), stage.raw.cells(), stage.raw.bell()},
            [&] { return stage.trigger.Pulled(); });
@@ -125,9 +127,9 @@ void BreakSeals(Stage& stage) {
 }
 
 void PunchHoles(Stage& stage) {
+  Confess();  // the first hole may be the death of it
   for (;;) {
     (void)::madvise(stage.raw.own().data(), stage.raw.own().size(), MADV_REMOVE);
-    Confess();
     std::this_thread::sleep_for(std::chrono::milliseconds(1));
   }
 }

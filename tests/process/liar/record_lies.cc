@@ -97,8 +97,8 @@ void CompleteWithoutTaking(Stage& stage, Hand& hand) {
       continue;
     }
     stage.lane.heartbeat().Enter(Phase::kRunning);
-    if (!hand.Publish(hand.Answer(stage.raw.submission(at++)))) return;
     Confess();
+    if (!hand.Publish(hand.Answer(stage.raw.submission(at++)))) return;
   }
 }
 
