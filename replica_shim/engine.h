@@ -8,12 +8,16 @@
 // Lifetime: an engine outlives every Prompt handed to it; a Prompt and the
 // memory it names are valid only during the call.
 // An engine never writes outside the rows it was given.
+//
+// An engine that makes batches by itself is a ConcurrentEngine instead: it gets
+// each submission as a task, several at once (task.h).
 
 #include <cstdint>
 #include <memory>
 #include <span>
 #include <string>
 #include <string_view>
+#include <variant>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -36,8 +40,9 @@ struct Prompt {
   PromptKind kind = PromptKind::kText;
   std::string_view text;               // kText: UTF-8, in the request arena
   std::span<const int32_t> token_ids;  // kTokenIds: in the request arena
-  std::vector<int32_t> tokens;         // set by Tokenize: what the model will see
-  std::span<float> row;                // set by Run: dim floats, in the response arena
+  std::vector<int32_t> tokens;  // set by Tokenize, where the engine keeps them: what the model will see
+  uint32_t length = 0;          // set by Tokenize: tokens that the model will see, at least 1
+  std::span<float> row;         // set by Run: dim floats, in the response arena
 };
 
 class Engine {
@@ -48,15 +53,36 @@ class Engine {
   // wrong and what was expected; the replica prints it and exits.
   virtual absl::StatusOr<EngineInfo> Load(const EngineOptions& options) = 0;
 
-  // Sets `tokens` of every prompt: text is tokenized and truncated to
+  // Sets `length` of every prompt: text is tokenized and truncated to
   // max_tokens, ids are taken as they are. InvalidArgument names nothing but
   // the reason; the shim then asks prompt by prompt to learn the index.
   virtual absl::Status Tokenize(std::span<Prompt* const> prompts) = 0;
 
   // Fills `row` of every prompt in one pass over the model. The shim keeps
   // batches within batch_tokens and batch_prompts, unless one prompt is longer.
+  // InvalidArgument for a batch of one is the caller's mistake; any other error
+  // is ours, and another replica is asked.
   virtual absl::Status Run(std::span<Prompt* const> batch) = 0;
 };
+
+class Task;  // task.h
+
+class ConcurrentEngine {
+ public:
+  virtual ~ConcurrentEngine() = default;
+
+  // As Engine::Load.
+  virtual absl::StatusOr<EngineInfo> Load(const EngineOptions& options) = 0;
+
+  // Begins with a task, and returns at once. The engine finishes it, on any
+  // thread, whatever happens to it.
+  virtual void Begin(std::shared_ptr<Task> task) = 0;
+
+  // Nobody waits for the task any more. It is still to be finished, soon.
+  virtual void Cancel(const std::shared_ptr<Task>& task) = 0;
+};
+
+using AnyEngine = std::variant<std::unique_ptr<Engine>, std::unique_ptr<ConcurrentEngine>>;
 
 // Makes the engine that `options.engine` names; InvalidArgument lists the names.
 absl::StatusOr<std::unique_ptr<Engine>> MakeEngine(const EngineOptions& options);

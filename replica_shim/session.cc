@@ -3,6 +3,7 @@
 #include <sched.h>
 #include <unistd.h>
 
+#include "replica_shim/concurrent_worker.h"
 #include "replica_shim/crash_point.h"
 #include "replica_shim/worker.h"
 #include "shm/lane.h"
@@ -57,12 +58,11 @@ absl::Status ServeLane(ControlChannel& control, ReplicaLane& lane, const Offer& 
   auto info = warm.Load();
   if (!info.ok()) return info.status();
   CrashPoint("loaded");
-  Worker worker(lane, warm.engine(), *info, [&] { return lifeline.orders(); });
   lane.MarkReady();
   CrashPoint("marked_ready");
   if (absl::Status sent = control.Send(Ready{*info}); !sent.ok()) return sent;
   CrashPoint("said_ready");
-  return worker.Serve();
+  return warm.Serve(lane, [&] { return lifeline.orders(); });
 }
 
 absl::Status Run(ControlChannel& control, WarmEngine& warm, int cpu, WhenAlone when_alone) {
@@ -80,12 +80,19 @@ absl::Status Run(ControlChannel& control, WarmEngine& warm, int cpu, WhenAlone w
 
 absl::StatusOr<EngineInfo> WarmEngine::Load() {
   if (info_) return *info_;
-  auto engine = MakeEngine(options_);
+  auto engine = make_();
   if (!engine.ok()) return engine.status();
   engine_ = *std::move(engine);
-  auto info = engine_->Load(options_);
+  auto info = std::visit([&](auto& made) { return made->Load(options_); }, engine_);
   if (info.ok()) info_ = *info;
   return info;
+}
+
+absl::Status WarmEngine::Serve(ReplicaLane& lane, std::function<Orders()> orders) {
+  if (auto* concurrent = std::get_if<std::unique_ptr<ConcurrentEngine>>(&engine_)) {
+    return ConcurrentWorker(lane, **concurrent, *info_, std::move(orders)).Serve();
+  }
+  return Worker(lane, *std::get<std::unique_ptr<Engine>>(engine_), *info_, std::move(orders)).Serve();
 }
 
 absl::Status RunSession(ControlChannel& control, WarmEngine& engine, int cpu, WhenAlone when_alone) {

@@ -4,26 +4,30 @@
 // the broker's end. The engine is older than the session and may outlive it:
 // it is loaded in the first one and stays warm for the next.
 
-#include <memory>
+#include <functional>
 #include <optional>
 
 #include "absl/status/status.h"
+#include "replica_shim/engine.h"
 #include "replica_shim/lifeline.h"
-#include "replica_shim/replica_options.h"
 
 namespace zerohop {
 
-// An engine that is loaded when it is first asked for.
+// An engine that is loaded when it is first asked for, and the worker that fits it.
 class WarmEngine {
  public:
-  explicit WarmEngine(const EngineOptions& options) : options_(options) {}
+  using Make = std::function<absl::StatusOr<AnyEngine>()>;
+
+  WarmEngine(const EngineOptions& options, Make make) : options_(options), make_(std::move(make)) {}
   // An error is one sentence; nothing can be served then.
   absl::StatusOr<EngineInfo> Load();
-  Engine& engine() { return *engine_; }
+  // After Load: until the orders say drain or leave.
+  absl::Status Serve(ReplicaLane& lane, std::function<Orders()> orders);
 
  private:
   const EngineOptions options_;
-  std::unique_ptr<Engine> engine_;
+  const Make make_;
+  AnyEngine engine_;
   std::optional<EngineInfo> info_;
 };
 

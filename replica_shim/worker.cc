@@ -4,19 +4,21 @@
 #include <chrono>
 
 #include "replica_shim/crash_point.h"
-#include "shm/prompt_block.h"
-#include "shm/row.h"
 
 namespace zerohop {
 namespace {
 
-using Clock = std::chrono::steady_clock;  // the clock of deadlines: CLOCK_MONOTONIC
-constexpr std::chrono::milliseconds kLongestSleep(100);
+using Clock = std::chrono::steady_clock;
 constexpr size_t kBatchesAhead = 8;       // prompts taken before they run, to choose like lengths from
 constexpr size_t kTokenizeTogether = 32;  // texts a Tokenize call; more gain nothing
 
 int64_t Nanoseconds(Clock::duration d) {
   return std::chrono::nanoseconds(d).count();
+}
+
+// Only what the engine calls invalid is the caller's mistake; anything else another replica may do better.
+CompletionStatus OutcomeOf(const absl::Status& failure) {
+  return absl::IsInvalidArgument(failure) ? CompletionStatus::kRejected : CompletionStatus::kFailed;
 }
 
 }  // namespace
@@ -66,17 +68,11 @@ absl::Status Worker::TakeSubmissions() {
   return absl::OkStatus();
 }
 
-// Withdrawn, or past its deadline.
-bool Worker::NobodyWaitsFor(const Submission& submission, Clock::time_point now) const {
-  const int64_t deadline = submission.deadline_monotonic_ns;
-  return lane_.Withdrawn(submission) || (deadline != 0 && deadline <= Nanoseconds(now.time_since_epoch()));
-}
-
 void Worker::Accept(const Submission& submission) {
   Job& job = jobs_.emplace_back();
   job.submission = submission;
   job.remaining = submission.rows;
-  if (NobodyWaitsFor(submission, Clock::now())) {
+  if (NobodyWaitsFor(lane_, submission, Clock::now())) {
     Fail(&job, CompletionStatus::kWithdrawn, 0, "");
   } else if (!AddPrompts(&job)) {
     Fail(&job, CompletionStatus::kFailed, 0, "the submission names bytes outside its lane");
@@ -85,32 +81,16 @@ void Worker::Accept(const Submission& submission) {
 
 // False where the record is not possible; then no prompt of it stays in the pool.
 bool Worker::AddPrompts(Job* job) {
-  const Submission& submission = job->submission;
-  const auto request = lane_.request(submission);
-  const auto response = lane_.response(submission);
-  if (submission.dim != info_.dim || response.size() != submission.rows * RowBytes(submission.dim))
-    return false;
-  if (submission.kind > static_cast<uint32_t>(PromptKind::kTokenIds)) return false;
-  PromptBlockReader block(request, submission.rows);
+  SubmissionReader reader(lane_, job->submission, info_.dim);
+  if (!reader.possible()) return false;
   const size_t before = pool_.size();
-  for (uint32_t i = 0; i < submission.rows; ++i) {
-    std::span<const std::byte> bytes;
-    if (!block.Next(&bytes)) {
-      pool_.resize(before);
-      return false;
-    }
+  for (uint32_t i = 0; i < job->submission.rows; ++i) {
     Waiting& waiting = pool_.emplace_back();
     waiting.job = job;
     waiting.index = i;
-    waiting.prompt.kind = static_cast<PromptKind>(submission.kind);
-    if (waiting.prompt.kind == PromptKind::kText) {
-      waiting.prompt.text = {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
-    } else {
-      waiting.prompt.token_ids = {reinterpret_cast<const int32_t*>(bytes.data()),
-                                  bytes.size() / sizeof(int32_t)};
-    }
-    std::byte* row = response.data() + i * RowBytes(submission.dim);
-    waiting.prompt.row = {BeginRow(row, submission.dim), submission.dim};
+    if (reader.Next(&waiting.prompt)) continue;
+    pool_.resize(before);
+    return false;
   }
   return true;
 }
@@ -129,11 +109,7 @@ void Worker::TokenizeNew(size_t first_new) {
       Prompt* one = &pool_[i].prompt;
       const absl::Status status = engine_.Tokenize({&one, 1});
       if (status.ok()) continue;
-      // Only what the engine calls invalid is the caller's mistake; anything else another replica may do
-      // better.
-      const auto outcome =
-          absl::IsInvalidArgument(status) ? CompletionStatus::kRejected : CompletionStatus::kFailed;
-      Fail(pool_[i].job, outcome, pool_[i].index, std::string(status.message()));
+      Fail(pool_[i].job, OutcomeOf(status), pool_[i].index, std::string(status.message()));
     }
   }
   // What failed above is dropped with the withdrawn.
@@ -142,21 +118,21 @@ void Worker::TokenizeNew(size_t first_new) {
 void Worker::DropWithdrawn() {
   const Clock::time_point now = Clock::now();
   for (Job& job : jobs_) {
-    if (NobodyWaitsFor(job.submission, now)) Fail(&job, CompletionStatus::kWithdrawn, 0, "");
+    if (NobodyWaitsFor(lane_, job.submission, now)) Fail(&job, CompletionStatus::kWithdrawn, 0, "");
   }
   DropPromptsOfFailedJobs();
 }
 
 // Prompts of jobs that have ended, for whatever reason, do not run.
 void Worker::DropPromptsOfFailedJobs() {
-  std::erase_if(pool_, [](const Waiting& w) { return w.job->status != CompletionStatus::kOk; });
+  std::erase_if(pool_, [](const Waiting& w) { return !w.job->ok(); });
 }
 
 void Worker::RunBatch() {
   if (pool_.empty()) return;
   std::vector<uint32_t> lengths;
   lengths.reserve(pool_.size());
-  for (const Waiting& w : pool_) lengths.push_back(static_cast<uint32_t>(w.prompt.tokens.size()));
+  for (const Waiting& w : pool_) lengths.push_back(w.prompt.length);
   std::vector<uint32_t> picked = PickBatch(lengths, {info_.batch_tokens, info_.batch_prompts});
   std::vector<Prompt*> batch;
   batch.reserve(picked.size());
@@ -190,14 +166,14 @@ void Worker::RunBatch() {
 void Worker::RunOneByOne(std::span<const uint32_t> picked) {
   for (uint32_t i : picked) {
     Waiting& waiting = pool_[i];
-    if (waiting.job->status != CompletionStatus::kOk) continue;
+    if (!waiting.job->ok()) continue;
     Prompt* one = &waiting.prompt;
     const absl::Status status = engine_.Run({&one, 1});
     lane_.heartbeat().Progress();
     if (status.ok()) {
       MarkRun(waiting, 0);
     } else {
-      Fail(waiting.job, CompletionStatus::kFailed, waiting.index, std::string(status.message()));
+      Fail(waiting.job, OutcomeOf(status), waiting.index, std::string(status.message()));
     }
   }
 }
@@ -205,25 +181,27 @@ void Worker::RunOneByOne(std::span<const uint32_t> picked) {
 void Worker::MarkRun(Waiting& waiting, uint64_t busy_ns) {
   Job& job = *waiting.job;
   --job.remaining;
-  job.tokens += static_cast<uint32_t>(waiting.prompt.tokens.size());
-  job.busy_ns = std::max(job.busy_ns, busy_ns);
+  job.end.tokens += waiting.prompt.length;
+  job.end.busy_ns = std::max(job.end.busy_ns, busy_ns);
 }
 
 void Worker::Fail(Job* job, CompletionStatus status, uint32_t prompt, std::string detail) {
-  if (job->status != CompletionStatus::kOk) return;  // the first reason is the reason
-  job->status = status;
-  job->failed_prompt = prompt;
-  job->detail = std::move(detail);
+  if (!job->ok()) return;  // the first reason is the reason
+  job->end.status = status;
+  job->end.failed_prompt = prompt;
+  job->end.detail = std::move(detail);
 }
 
 absl::Status Worker::PublishFinished() {
   bool any = false;
   for (auto job = jobs_.begin(); job != jobs_.end();) {
-    if (job->status == CompletionStatus::kOk && job->remaining > 0) {
+    if (job->ok() && job->remaining > 0) {
       ++job;
       continue;
     }
-    if (absl::Status published = Publish(*job); !published.ok()) return published;
+    if (absl::Status published = PublishEnd(lane_, job->submission, job->end); !published.ok()) {
+      return published;
+    }
     job = jobs_.erase(job);
     any = true;
   }
@@ -231,29 +209,6 @@ absl::Status Worker::PublishFinished() {
     CrashPoint("published");
     lane_.RingBroker();
     CrashPoint("rang");
-  }
-  return absl::OkStatus();
-}
-
-absl::Status Worker::Publish(const Job& job) {
-  Completion completion{};
-  completion.cookie = job.submission.cookie;
-  completion.slot = job.submission.slot;
-  completion.status = static_cast<uint32_t>(job.status);
-  completion.rows = job.status == CompletionStatus::kOk ? job.submission.rows : 0;
-  completion.failed_prompt = job.failed_prompt;
-  completion.tokens = job.tokens;
-  completion.busy_ns = job.busy_ns;
-  if (!job.detail.empty()) {
-    const auto response = lane_.response(job.submission);
-    completion.detail_length =
-        static_cast<uint32_t>(std::min({job.detail.size(), response.size(), size_t{kMaxDetailBytes}}));
-    std::copy_n(reinterpret_cast<const std::byte*>(job.detail.data()), completion.detail_length,
-                response.data());
-  }
-  CrashPoint("publishing");
-  if (lane_.Complete(completion) != RingResult::kDone) {
-    return absl::InternalError("the completion ring has no room for an answer that the broker waits for");
   }
   return absl::OkStatus();
 }

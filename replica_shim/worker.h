@@ -17,6 +17,7 @@
 
 #include "replica_shim/batcher.h"
 #include "replica_shim/engine.h"
+#include "replica_shim/lane_work.h"
 #include "replica_shim/orders.h"
 #include "shm/lane.h"
 
@@ -39,16 +40,13 @@ class Worker {
   struct Job {
     Submission submission{};
     uint32_t remaining = 0;  // rows not written yet
-    uint32_t tokens = 0;
-    uint64_t busy_ns = 0;
-    CompletionStatus status = CompletionStatus::kOk;
-    uint32_t failed_prompt = 0;
-    std::string detail;
+    SubmissionEnd end;       // what is known of it so far
+
+    bool ok() const { return end.status == CompletionStatus::kOk; }
   };
 
   absl::Status ServeUntilTold();
   absl::Status TakeSubmissions();
-  bool NobodyWaitsFor(const Submission& submission, std::chrono::steady_clock::time_point now) const;
   void Accept(const Submission& submission);
   bool AddPrompts(Job* job);
   void TokenizeNew(size_t first_new);
@@ -59,7 +57,6 @@ class Worker {
   void MarkRun(Waiting& waiting, uint64_t busy_ns);
   static void Fail(Job* job, CompletionStatus status, uint32_t prompt, std::string detail);
   absl::Status PublishFinished();
-  absl::Status Publish(const Job& job);
 
   ReplicaLane& lane_;
   Engine& engine_;

@@ -2,9 +2,9 @@
 
 #include <CLI/CLI.hpp>
 #include <cstdio>
-#include <filesystem>
 
 #include "broker/options/model_folder.h"
+#include "broker/options/replica_command.h"
 
 namespace zerohop {
 namespace {
@@ -27,11 +27,8 @@ struct Flags {
   double step_timeout = 60;
   double drain_timeout = 30;
   int workers = 16;
-  std::string engine = "openvino";
-  std::string model;
+  EngineChoice engine;
   std::string served_model_name;
-  std::string dtype = "auto";
-  int threads = 1;
   std::string spin = "auto";
   uint64_t max_queue = 4096;
   uint64_t max_queue_prompts = 1 << 20;
@@ -41,8 +38,6 @@ struct Flags {
   std::string log_level = "info";
   std::string replica_mode = "spawn";
   std::string control_socket;
-  std::string replica_program;
-  std::vector<std::string> engine_flags;
 };
 
 void DescribeServing(CLI::App& app, Flags& f) {
@@ -111,24 +106,28 @@ void DescribeReplicas(CLI::App& app, Flags& f) {
   app.add_option("--control-socket", f.control_socket,
                  "attach: path of the unix socket that replicas connect to; made with mode 0600")
       ->group("Replicas");
-  app.add_option("--replica-program", f.replica_program,
-                 "Program to run as replica; by default zerohop-replica beside this one")
+  app.add_option("--replica-program", f.engine.program,
+                 "Program to run as replica; by default the one that the engine needs")
       ->group("Replicas");
 }
 
 void DescribeEngine(CLI::App& app, Flags& f) {
-  app.add_option("--engine", f.engine, "openvino (CPU), or echo (no model; for benchmarks)")
-      ->check(CLI::IsMember({"openvino", "echo"}))
+  app.add_option("--engine", f.engine.engine,
+                 "openvino (CPU), echo (no model; for benchmarks); in Python: vllm, sentence-transformers, "
+                 "module:Class, or a script.py of your own")
       ->group("Engine");
-  app.add_option("--model", f.model,
+  app.add_option("--model", f.engine.model,
                  std::string("A folder, or a name: ") + kDefaultModel +
                      " (default), or one in the local Hugging Face cache")
       ->group("Engine");
-  app.add_option("--dtype", f.dtype, "auto: bfloat16 where the CPU has it, else float32")
-      ->check(CLI::IsMember({"auto", "float32", "bfloat16"}))
+  app.add_option("--dtype", f.engine.dtype, "auto: what is fastest here; openvino has float32 and bfloat16")
       ->group("Engine");
-  app.add_option("--threads", f.threads, "Compute threads per replica")
+  app.add_option("--threads", f.engine.threads, "Compute threads per replica")
       ->check(CLI::Range(1, 1024))
+      ->group("Engine");
+  app.add_option(
+         "--python", f.engine.python,
+         "Interpreter of engines in Python; by default that of the active virtual environment, else python3")
       ->group("Engine");
 }
 
@@ -160,32 +159,12 @@ Flags ParseOrExit(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     Refuse(error.what());
   }
-  f.engine_flags = app.remaining();
+  f.engine.flags = app.remaining();
   return f;
 }
 
 nanoseconds Seconds(double seconds) {
   return nanoseconds(static_cast<int64_t>(seconds * 1e9));
-}
-
-std::string ReplicaProgram(const Flags& f) {
-  if (!f.replica_program.empty()) return f.replica_program;
-  std::error_code error;
-  const auto self = std::filesystem::read_symlink("/proc/self/exe", error);
-  return (self.parent_path() / "zerohop-replica").string();
-}
-
-std::vector<std::string> ReplicaCommand(const Flags& f) {
-  std::string folder = f.model;
-  if (f.engine != "echo") {
-    auto found = FindModelFolder(f.model.empty() ? kDefaultModel : f.model);
-    if (!found.ok()) Refuse(std::string(found.status().message()));
-    folder = *found;
-  }
-  std::vector<std::string> command{ReplicaProgram(f), "--engine=" + f.engine, "--model=" + folder,
-                                   "--dtype=" + f.dtype, "--threads=" + std::to_string(f.threads)};
-  command.insert(command.end(), f.engine_flags.begin(), f.engine_flags.end());
-  return command;
 }
 
 SupervisorOptions SupervisorFrom(const Flags& f, nanoseconds spin) {
@@ -194,15 +173,20 @@ SupervisorOptions SupervisorFrom(const Flags& f, nanoseconds spin) {
     Refuse(attach ? "--replica-mode attach needs --control-socket PATH, where replicas connect"
                   : "--control-socket is for --replica-mode attach; spawned replicas need none");
   }
-  if (attach && !f.engine_flags.empty()) {
-    Refuse("nobody takes " + f.engine_flags.front() +
+  if (attach && !f.engine.flags.empty()) {
+    Refuse("nobody takes " + f.engine.flags.front() +
            ": with --replica-mode attach, flags of the engine belong to the replicas");
   }
   SupervisorOptions options;
-  if (!attach) options.command = ReplicaCommand(f);
+  if (!attach) {
+    auto command = ReplicaCommand(f.engine);
+    if (!command.ok()) Refuse(std::string(command.status().message()));
+    options.command = *std::move(command);
+  }
   options.control_socket = f.control_socket;
   options.replicas = static_cast<uint32_t>(f.num_replicas);
-  options.pin = f.engine != "echo" && f.num_replicas * f.threads <= UsableCpus();
+  // Threads of a library in Python would all share the CPU that its main thread is pinned to.
+  options.pin = f.engine.engine == "openvino" && f.num_replicas * f.engine.threads <= UsableCpus();
   options.geometry.request_arena_bytes = f.request_arena_mib << 20;
   options.geometry.response_arena_bytes = f.response_arena_mib << 20;
   options.health_interval = Seconds(f.health_interval);
@@ -221,7 +205,7 @@ ServeOptions ParseServeOrExit(int argc, char** argv) {
   const int cpus = UsableCpus();
   // Spinning takes a core from someone. The lane thread may only where one is left beside engines and front;
   // replicas and front do so only while a single request is in the house, for which two cores suffice.
-  const bool core_to_spare = cpus > f.num_replicas * f.threads + 1;
+  const bool core_to_spare = cpus > f.num_replicas * f.engine.threads + 1;
   const bool may_spin = cpus > 1 && f.spin == "auto";
   ServeOptions options;
   options.supervisor = SupervisorFrom(f, may_spin ? nanoseconds(kReplicaSpin) : nanoseconds(0));
@@ -237,10 +221,8 @@ ServeOptions ParseServeOrExit(int argc, char** argv) {
   options.front.port = f.port;
   options.front.threads = std::min(f.workers, std::max(1, cpus / 2));
   options.front.policy = f.load_balancing;
-  options.front.served_model = !f.served_model_name.empty() ? f.served_model_name
-                               : !f.model.empty()           ? f.model
-                               : f.engine == "echo"         ? "echo"
-                                                            : kDefaultModel;
+  options.front.served_model =
+      f.served_model_name.empty() ? DefaultServedModel(f.engine) : f.served_model_name;
   options.lane_spin = core_to_spare && may_spin ? nanoseconds(kBrokerSpin) : nanoseconds(0);
   options.router.attend = may_spin ? nanoseconds(kBrokerSpin) : nanoseconds(0);
   options.drain_timeout = Seconds(f.drain_timeout);

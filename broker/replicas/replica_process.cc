@@ -23,6 +23,7 @@ constexpr int kPeerPidfd = 77;  // SO_PEERPIDFD, newer than Debian 12's headers
 // Runs between fork and exec in a process with threads: async-signal-safe calls only.
 [[noreturn]] void BecomeReplica(char* const* argv, int control, int output, pid_t broker) {
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+  ::setpgid(0, 0);  // what the replica starts by itself is in its group, and ends with it
   if (::getppid() != broker) ::_exit(127);  // the broker died before the line above
   sigset_t none;
   sigemptyset(&none);
@@ -128,6 +129,8 @@ std::string ReplicaProcess::Reap() {
     pid_ = -1;
     return "exit";
   }
+  // Helpers that it has left behind; not waited for yet, so its number cannot be another group's.
+  ::kill(-pid_, SIGKILL);
   siginfo_t info{};
   int failed;
   do {

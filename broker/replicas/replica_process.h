@@ -23,7 +23,8 @@ class ReplicaProcess {
   ~ReplicaProcess() { KillAndReap(); }
 
   // Starts `command`, with the peer of control() as descriptor 3. The child
-  // dies with the calling thread (PR_SET_PDEATHSIG) and inherits nothing else.
+  // dies with the calling thread (PR_SET_PDEATHSIG) and inherits nothing else;
+  // it leads a process group, which dies with it.
   static absl::StatusOr<ReplicaProcess> Spawn(const std::vector<std::string>& command);
 
   // Takes the process at the other end of a connected control socket, which has

@@ -40,7 +40,7 @@ class EchoEngine final : public Engine {
 
   // Nothing to tokenize: every prompt costs one token.
   absl::Status Tokenize(std::span<Prompt* const> prompts) override {
-    for (Prompt* prompt : prompts) prompt->tokens.assign(1, 0);
+    for (Prompt* prompt : prompts) prompt->length = 1;
     return absl::OkStatus();
   }
 

@@ -18,6 +18,7 @@
 #include <thread>
 
 #include "replica_shim/lifeline.h"
+#include "replica_shim/replica_options.h"
 #include "replica_shim/worker.h"
 #include "shm/lifeline_word.h"
 #include "tests/process/liar/lie.h"
@@ -145,7 +146,7 @@ absl::Status Play(Stage& stage, const Lie& lie, const EngineInfo& info, const Si
 }
 
 absl::Status ServeLane(const LiarOptions& lies, ControlChannel& control, ControlPacket& packet,
-                       WarmEngine& warm) {
+                       const EngineOptions& options) {
   const Offer offer = std::get<Offer>(packet.message);
   const bool liar = offer.replica == lies.liar && offer.generation == lies.generation;
   RawLane raw(packet.fds);
@@ -153,14 +154,16 @@ absl::Status ServeLane(const LiarOptions& lies, ControlChannel& control, Control
   auto lane = ReplicaLane::Attach(std::move(fds), {offer.epoch, offer.generation, offer.replica},
                                   std::chrono::nanoseconds(offer.spin_ns));
   if (!lane.ok()) return lane.status();
-  auto info = warm.Load();
+  auto engine = MakeEngine(options);
+  if (!engine.ok()) return engine.status();
+  auto info = (*engine)->Load(options);
   if (!info.ok()) return info.status();
   const Lie* lie = FindLie(lies.lie);
   if (lie == nullptr) return absl::InvalidArgumentError("no lie is called '" + lies.lie + "'");
   const auto* claim = std::get_if<Claim>(lie);
   const auto* beside = std::get_if<Beside>(lie);
   const Trigger trigger(lies.lie_while);
-  Stage stage{trigger, raw, *lane, control, warm.engine()};
+  Stage stage{trigger, raw, *lane, control, **engine};
   const SideThread side(stage, offer, !liar || beside == nullptr || beside->beats);
   // The first generation of the honest waits until the first word was the liar's.
   if (!liar && offer.generation == 1 && claim != nullptr && trigger.Pulled()) trigger.Await(false);
@@ -169,7 +172,7 @@ absl::Status ServeLane(const LiarOptions& lies, ControlChannel& control, Control
   if (liar && claim != nullptr) Confess();
   if (absl::Status sent = control.Send(Ready{*info}); !sent.ok()) return sent;
   if (liar) End(Play(stage, *lie, *info, side));
-  return Worker(*lane, warm.engine(), *info, [&] { return side.orders(); }).Serve();
+  return Worker(*lane, **engine, *info, [&] { return side.orders(); }).Serve();
 }
 
 absl::Status Serve(const LiarOptions& lies, ControlChannel& control, const ReplicaOptions& options) {
@@ -181,8 +184,7 @@ absl::Status Serve(const LiarOptions& lies, ControlChannel& control, const Repli
   if (!std::holds_alternative<Offer>(packet->message) || packet->fds.size() != 3) {
     return absl::InvalidArgumentError("expected the offer of a lane");
   }
-  WarmEngine warm(options.engine);
-  return ServeLane(lies, control, *packet, warm);
+  return ServeLane(lies, control, *packet, options.engine);
 }
 
 [[noreturn]] void Main(int argc, char** argv) {

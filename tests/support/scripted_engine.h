@@ -33,7 +33,7 @@ class ScriptedEngine final : public Engine {
       if (TextOf(*prompt).find("bad-token") != std::string::npos) {
         return absl::InvalidArgumentError("cannot tokenize this");
       }
-      prompt->tokens.assign(TextOf(*prompt).size(), 1);
+      prompt->length = static_cast<uint32_t>(TextOf(*prompt).size());
     }
     return absl::OkStatus();
   }

@@ -218,10 +218,12 @@ absl::Status OpenVinoEngine::Tokenize(std::span<Prompt* const> prompts) {
     prompt->tokens.assign(prompt->token_ids.begin(), prompt->token_ids.end());
   }
   try {
-    return TokenizeTexts(prompts);
+    if (absl::Status status = TokenizeTexts(prompts); !status.ok()) return status;
   } catch (const std::exception& error) {
     return absl::InternalError(absl::StrCat("the tokenizer failed: ", OneSentence(error)));
   }
+  for (Prompt* prompt : prompts) prompt->length = static_cast<uint32_t>(prompt->tokens.size());
+  return absl::OkStatus();
 }
 
 absl::Status OpenVinoEngine::TokenizeTexts(std::span<Prompt* const> prompts) {

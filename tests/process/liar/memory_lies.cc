@@ -93,6 +93,7 @@ void LeaveAGrandchild(Stage& stage) {
     Confess();
     ::kill(liar, SIGKILL);
   }
+  ::setsid();  // the broker ends the whole process group of a replica
   ::alarm(120);
   while (::getppid() == liar) std::this_thread::sleep_for(std::chrono::milliseconds(1));
   ::syscall(SYS_close_range, 0, ~0u, 0);

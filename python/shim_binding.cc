@@ -1,0 +1,262 @@
+// zerohop._shim: the replica's loop (replica_shim/), for engines in Python.
+//
+// The loop is C++ and holds no lock of the interpreter while it waits: beats go
+// on whatever Python does. A Runner (zerohop/replica/_runners.py) stands for
+// the engine: it catches every exception, so none crosses this file.
+// Prompts and rows are shown as views over the lane; a NativeBatch forbids new
+// views once it is closed, those that were handed out before are the engine's word.
+
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/shared_ptr.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/tuple.h>
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+#include <memory>
+#include <optional>
+#include <string>
+#include <tuple>
+#include <vector>
+
+#include "replica_shim/serve_replica.h"
+#include "replica_shim/task.h"
+
+namespace nb = nanobind;
+using namespace nb::literals;
+
+namespace zerohop {
+namespace {
+
+// A NaN that no computation makes: an engine that leaves it in a row has not filled the row.
+constexpr uint32_t kUnfilled = 0x7fc5a9e1;
+constexpr uint32_t kBytesPerToken = 4;  // of a text whose tokens nobody has counted
+
+using Bytes = nb::ndarray<nb::numpy, const uint8_t, nb::ndim<1>>;
+using Ids = nb::ndarray<nb::numpy, const int32_t, nb::ndim<1>>;
+using Row = nb::ndarray<nb::numpy, float, nb::ndim<1>>;
+using Matrix = nb::ndarray<const float, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+
+// What an engine gets to see of one batch, or of one submission.
+class NativeBatch {
+ public:
+  explicit NativeBatch(std::vector<Prompt*> prompts) : prompts_(std::move(prompts)) { MarkUnfilled(); }
+  explicit NativeBatch(std::shared_ptr<Task> task) : task_(std::move(task)) {
+    for (Prompt& prompt : task_->prompts()) prompts_.push_back(&prompt);
+    MarkUnfilled();
+  }
+
+  size_t size() const { return prompts_.size(); }
+  bool HoldsTokenIds() const { return Open().front()->kind == PromptKind::kTokenIds; }
+  uint64_t id() const { return task_ ? task_->submission().cookie : 0; }
+  int32_t priority() const { return task_ ? task_->submission().priority : 0; }
+  // time.monotonic() is the same clock.
+  std::optional<double> Deadline() const {
+    const int64_t ns = task_ ? task_->submission().deadline_monotonic_ns : 0;
+    return ns == 0 ? std::nullopt : std::optional<double>(static_cast<double>(ns) * 1e-9);
+  }
+
+  nb::str Text(size_t i) const {
+    const std::string_view text = At(i).text;
+    return nb::str(text.data(), text.size());
+  }
+  Bytes TextBytes(size_t i) const {
+    const std::string_view text = At(i).text;
+    return Bytes(text.data(), {text.size()}, nb::find(this));
+  }
+  Ids TokenIds(size_t i) const {
+    const auto ids = At(i).token_ids;
+    return Ids(ids.data(), {ids.size()}, nb::find(this));
+  }
+  Row RowAt(size_t i) const {
+    const auto row = At(i).row;
+    return Row(row.data(), {row.size()}, nb::find(this));
+  }
+  void Fill(const Matrix& rows) const {
+    if (rows.shape(0) != size() || rows.shape(1) != At(0).row.size())
+      throw nb::value_error("another shape than the rows");
+    for (size_t i = 0; i < size(); ++i)
+      std::copy_n(rows.data() + i * rows.shape(1), rows.shape(1), At(i).row.data());
+  }
+  // The first row that the engine has left as it was.
+  std::optional<size_t> FirstUnfilled() const {
+    const auto untouched = [](const Prompt* prompt) {
+      return Bits(prompt->row.front()) == kUnfilled || Bits(prompt->row.back()) == kUnfilled;
+    };
+    const auto found = std::find_if(Open().begin(), prompts_.end(), untouched);
+    return found == prompts_.end() ? std::nullopt : std::optional<size_t>(found - prompts_.begin());
+  }
+
+  void Finish(SubmissionEnd end) {
+    Close();
+    if (task_) task_->Finish(std::move(end));
+  }
+  void FinishOk() {
+    uint32_t tokens = 0;
+    for (const Prompt* prompt : Open()) tokens += prompt->length;
+    Finish({.tokens = tokens});
+  }
+  void FinishRejected(uint32_t prompt, std::string why) {
+    Finish({CompletionStatus::kRejected, prompt, std::move(why)});
+  }
+  void FinishFailed(uint32_t prompt, std::string why) {
+    Finish({CompletionStatus::kFailed, prompt, std::move(why)});
+  }
+  void FinishWithdrawn() { Finish({CompletionStatus::kWithdrawn}); }
+  // The prompts are gone, or will be at any moment.
+  void Close() { open_ = false; }
+
+ private:
+  static uint32_t Bits(float value) { return std::bit_cast<uint32_t>(value); }
+  const std::vector<Prompt*>& Open() const {
+    if (!open_) throw nb::value_error("the batch is over: its prompts and rows are there during embed only");
+    return prompts_;
+  }
+  const Prompt& At(size_t i) const {
+    if (i >= Open().size()) throw nb::index_error("no such prompt in the batch");
+    return *prompts_[i];
+  }
+  void MarkUnfilled() {
+    for (Prompt* prompt : prompts_)
+      prompt->row.front() = prompt->row.back() = std::bit_cast<float>(kUnfilled);
+  }
+
+  std::shared_ptr<Task> task_;  // none: the batch of a worker that makes batches
+  std::vector<Prompt*> prompts_;
+  bool open_ = true;
+};
+
+// What the runner says of a loaded engine, or why there is none.
+absl::StatusOr<EngineInfo> LoadThrough(nb::handle runner) {
+  const nb::gil_scoped_acquire gil;
+  const auto [said, error] = nb::cast<std::tuple<nb::object, std::string>>(runner.attr("load")());
+  if (said.is_none()) return absl::InvalidArgumentError(error);
+  const auto number = [&said](const char* name) { return nb::cast<uint32_t>(said.attr(name)); };
+  EngineInfo info;
+  info.dim = number("dim");
+  info.max_tokens = number("max_tokens");
+  info.vocabulary = number("vocabulary");
+  info.batch_tokens = number("batch_tokens");
+  info.batch_prompts = number("batch_prompts");
+  info.engine = nb::cast<std::string>(said.attr("engine"));
+  info.dtype = nb::cast<std::string>(said.attr("dtype"));
+  return info;
+}
+
+// How long a prompt probably is: only the engine will know, and only later.
+void EstimateLength(Prompt* prompt, uint32_t max_tokens) {
+  const size_t tokens = prompt->kind == PromptKind::kTokenIds ? prompt->token_ids.size()
+                                                              : 2 + prompt->text.size() / kBytesPerToken;
+  prompt->length = static_cast<uint32_t>(std::clamp<size_t>(tokens, 1, std::max(1u, max_tokens)));
+}
+
+// An engine whose embed is a plain function: the shim makes its batches.
+class BatchEngine final : public Engine {
+ public:
+  explicit BatchEngine(nb::handle runner) : runner_(runner) {}
+
+  absl::StatusOr<EngineInfo> Load(const EngineOptions&) override {
+    auto info = LoadThrough(runner_);
+    if (info.ok()) max_tokens_ = info->max_tokens;
+    return info;
+  }
+  absl::Status Tokenize(std::span<Prompt* const> prompts) override {
+    for (Prompt* prompt : prompts) EstimateLength(prompt, max_tokens_);
+    return absl::OkStatus();
+  }
+  // Prompts of several submissions may run together, but a batch holds texts or token ids, never both.
+  absl::Status Run(std::span<Prompt* const> batch) override {
+    std::vector<Prompt*> texts, ids;
+    for (Prompt* prompt : batch) (prompt->kind == PromptKind::kText ? texts : ids).push_back(prompt);
+    for (auto& part : {texts, ids}) {
+      if (part.empty()) continue;
+      if (absl::Status status = RunOne(part); !status.ok()) return status;
+    }
+    return absl::OkStatus();
+  }
+
+ private:
+  absl::Status RunOne(const std::vector<Prompt*>& prompts) {
+    const nb::gil_scoped_acquire gil;
+    const auto batch = std::make_shared<NativeBatch>(prompts);
+    const auto [why, rejected] = nb::cast<std::tuple<std::string, bool>>(runner_.attr("run")(batch));
+    batch->Close();
+    if (why.empty()) return absl::OkStatus();
+    return rejected ? absl::InvalidArgumentError(why) : absl::InternalError(why);
+  }
+
+  const nb::handle runner_;
+  uint32_t max_tokens_ = 0;
+};
+
+// An engine whose embed is a coroutine: it gets every submission as it comes.
+class TaskEngine final : public ConcurrentEngine {
+ public:
+  explicit TaskEngine(nb::handle runner) : runner_(runner) {}
+
+  absl::StatusOr<EngineInfo> Load(const EngineOptions&) override {
+    auto info = LoadThrough(runner_);
+    if (info.ok()) max_tokens_ = info->max_tokens;
+    return info;
+  }
+  void Begin(std::shared_ptr<Task> task) override {
+    for (Prompt& prompt : task->prompts()) EstimateLength(&prompt, max_tokens_);
+    const nb::gil_scoped_acquire gil;
+    runner_.attr("begin")(std::make_shared<NativeBatch>(std::move(task)));
+  }
+  void Cancel(const std::shared_ptr<Task>& task) override {
+    const nb::gil_scoped_acquire gil;
+    runner_.attr("cancel")(task->submission().cookie);
+  }
+
+ private:
+  const nb::handle runner_;
+  uint32_t max_tokens_ = 0;
+};
+
+// `runner` is kept alive by the caller, until this returns.
+int Serve(nb::handle runner, bool concurrent, const std::string& connect, int cpu) {
+  const nb::gil_scoped_release released;
+  WarmEngine engine(EngineOptions(), [&]() -> absl::StatusOr<AnyEngine> {
+    if (concurrent) return std::make_unique<TaskEngine>(runner);
+    return std::make_unique<BatchEngine>(runner);
+  });
+  return ServeReplica(engine, {cpu, connect});
+}
+
+int Refuse(const std::string& why) {
+  const nb::gil_scoped_release released;
+  return RefuseToServe(absl::InvalidArgumentError(why));
+}
+
+}  // namespace
+}  // namespace zerohop
+
+NB_MODULE(_shim, module) {
+  using zerohop::NativeBatch;
+  module.doc() = "The replica's loop, in C++. Private: zerohop.replica is the interface.";
+  nb::class_<NativeBatch>(module, "NativeBatch",
+                          "One batch of prompts in shared memory, and the rows to fill.")
+      .def("__len__", &NativeBatch::size)
+      .def_prop_ro("holds_token_ids", &NativeBatch::HoldsTokenIds)
+      .def_prop_ro("id", &NativeBatch::id)
+      .def_prop_ro("priority", &NativeBatch::priority)
+      .def_prop_ro("deadline", &NativeBatch::Deadline)
+      .def("text", &NativeBatch::Text, "index"_a)
+      .def("text_bytes", &NativeBatch::TextBytes, "index"_a)
+      .def("token_ids", &NativeBatch::TokenIds, "index"_a)
+      .def("row", &NativeBatch::RowAt, "index"_a)
+      .def("fill", &NativeBatch::Fill, "rows"_a)
+      .def("first_unfilled", &NativeBatch::FirstUnfilled)
+      .def("finish_ok", &NativeBatch::FinishOk)
+      .def("finish_rejected", &NativeBatch::FinishRejected, "prompt"_a, "why"_a)
+      .def("finish_failed", &NativeBatch::FinishFailed, "prompt"_a, "why"_a)
+      .def("finish_withdrawn", &NativeBatch::FinishWithdrawn);
+  module.def("serve", &zerohop::Serve, "runner"_a, "concurrent"_a, "connect"_a, "cpu"_a,
+             "Serves until the broker says otherwise; returns the exit status of the process.");
+  module.def("refuse", &zerohop::Refuse, "why"_a,
+             "Tells the broker why this replica cannot begin; returns 1.");
+}

@@ -1,0 +1,128 @@
+"""The prompts that an engine gets, and the rows that it fills: views over shared memory, nothing is copied."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Optional, Union, overload
+
+import numpy as np
+import numpy.typing as npt
+
+from zerohop._shim import NativeBatch
+
+
+class InvalidPrompt(Exception):
+    """The caller's mistake: prompt `index` of the batch is not acceptable, because of `reason`.
+
+    The caller gets INVALID_ARGUMENT, `Prompt I: reason`; nothing is retried.
+    """
+
+    def __init__(self, index: int, reason: str) -> None:
+        super().__init__(index, reason)
+        self.index = index
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return self.reason
+
+
+class Rows(Sequence[npt.NDArray[np.float32]]):
+    """The n rows to fill, each a writable float32 view (dim,) over the response region.
+
+    `rows[i][:] = vector`, `rows[i] = vector` or `rows[:] = matrix`, of shape (n, dim). Rows of one batch need not lie
+    side by side, so there is no array of them all. Also good as `out=rows[i]`.
+    """
+
+    def __init__(self, native: NativeBatch, indices: Sequence[int]) -> None:
+        self._native = native
+        self._indices = indices
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(n, dim)"""
+        return len(self), self[0].shape[0]
+
+    @overload
+    def __getitem__(self, at: int) -> npt.NDArray[np.float32]: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[npt.NDArray[np.float32]]: ...
+    def __getitem__(self, at: Union[int, slice]) -> Any:
+        if isinstance(at, slice):
+            return [self._native.row(i) for i in self._indices[at]]
+        return self._native.row(self._indices[at])
+
+    def __setitem__(self, at: Union[int, slice], values: npt.ArrayLike) -> None:
+        array = np.asarray(values, dtype=np.float32)
+        if isinstance(at, int):
+            array, wanted = array[np.newaxis], self._indices[at : at + 1 or None]
+        else:
+            wanted = self._indices[at]
+        expected = (len(wanted), self.shape[1])
+        if array.shape != expected:
+            got = array.shape if isinstance(at, slice) else array.shape[1:]
+            raise ValueError(f"the rows take {expected if isinstance(at, slice) else expected[1:]} floats, got {got}")
+        if len(wanted) == len(self._native):
+            self._native.fill(np.ascontiguousarray(array))
+        else:
+            for i, row in zip(wanted, array):
+                self._native.row(i)[:] = row
+
+
+class Batch:
+    """n prompts, all of them texts or all of them token ids, and n rows to fill.
+
+    Everything here is valid only during `embed`: the memory is then used for other requests.
+    """
+
+    def __init__(self, native: NativeBatch, number: str, only: Optional[int] = None) -> None:
+        self._native = native
+        self._indices: Sequence[int] = range(len(native)) if only is None else [only]
+        self.id: str = number
+        """Unique within this process; for engines that want a name for their requests."""
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    @property
+    def holds_token_ids(self) -> bool:
+        return self._native.holds_token_ids
+
+    @property
+    def texts(self) -> list[str]:
+        """The n texts. InvalidPrompt where the caller sent token ids."""
+        self._expect(token_ids=False)
+        return [self._native.text(i) for i in self._indices]
+
+    @property
+    def text_bytes(self) -> list[npt.NDArray[np.uint8]]:
+        """The n texts as UTF-8, read-only views over the request region. InvalidPrompt where there are token ids."""
+        self._expect(token_ids=False)
+        return [self._native.text_bytes(i) for i in self._indices]
+
+    @property
+    def token_ids(self) -> list[npt.NDArray[np.int32]]:
+        """n arrays of ids, read-only int32 views over the request region. InvalidPrompt where there are texts."""
+        self._expect(token_ids=True)
+        return [self._native.token_ids(i) for i in self._indices]
+
+    @property
+    def rows(self) -> Rows:
+        return Rows(self._native, self._indices)
+
+    @property
+    def priority(self) -> int:
+        """Of the request, lower first. 0 where the shim makes the batches: they are in order already."""
+        return self._native.priority
+
+    @property
+    def deadline(self) -> Optional[float]:
+        """When nobody waits any more, in seconds of time.monotonic(). None: no deadline, or the shim makes the batches."""
+        return self._native.deadline
+
+    def _expect(self, token_ids: bool) -> None:
+        if self._native.holds_token_ids != token_ids:
+            kinds = ("token ids", "texts") if token_ids else ("texts", "token ids")
+            raise InvalidPrompt(0, f"this engine takes {kinds[0]}, got {kinds[1]}")

@@ -1,0 +1,59 @@
+#pragma once
+
+// ConcurrentWorker: hands each submission of the lane to an engine that makes
+// batches by itself, many at once, and publishes each when the engine has
+// finished it. Serve runs on one thread; tasks are finished on any.
+//
+// Guarded by the lock: the tasks that are not finished, the completion ring,
+// and the heartbeat's progress, which two threads move here.
+
+#include <condition_variable>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "replica_shim/engine.h"
+#include "replica_shim/lane_work.h"
+#include "replica_shim/orders.h"
+#include "replica_shim/task.h"
+
+namespace zerohop {
+
+class ConcurrentWorker {
+ public:
+  ConcurrentWorker(ReplicaLane& lane, ConcurrentEngine& engine, const EngineInfo& info,
+                   std::function<Orders()> orders);
+
+  // Until the orders say drain or leave, and the engine has finished every task.
+  // InternalError when the lane is corrupt, or when the engine keeps tasks that it
+  // was told to cancel: the caller exits, for the lane is still in use.
+  absl::Status Serve();
+
+ private:
+  struct Held {
+    std::shared_ptr<Task> task;
+    bool cancelled = false;  // the engine was told
+  };
+
+  absl::Status ServeUntilTold();
+  absl::Status TakeSubmissions();
+  void Accept(const Submission& submission);
+  void CancelWithdrawn();
+  void Cancel(const std::function<bool(const Task&)>& which);
+  void Finish(Task& task, SubmissionEnd end);
+  bool EngineLetsGo();
+  bool Idle();
+
+  ReplicaLane& lane_;
+  ConcurrentEngine& engine_;
+  const EngineInfo info_;
+  const std::function<Orders()> orders_;
+
+  std::mutex lock_;
+  std::condition_variable none_left_;
+  std::vector<Held> tasks_;  // not finished
+  absl::Status broken_;      // why nothing more can be published
+};
+
+}  // namespace zerohop

@@ -1,0 +1,28 @@
+#pragma once
+
+// The life of a replica's process, whatever its engine: with the broker that
+// spawned it, or with one after the other of those that it attaches to.
+
+#include <string>
+
+#include "replica_shim/session.h"
+
+namespace zerohop {
+
+// The descriptor of the control socket in a replica that the broker spawned.
+inline constexpr int kControlFd = 3;
+
+// Where a replica belongs.
+struct ReplicaPlace {
+  int cpu = -1;         // pin the worker to this CPU; -1: leave it where it may run
+  std::string connect;  // path of a broker's control socket to attach to; empty: the broker spawned us
+};
+
+// Returns the exit status of the process; what went wrong is on stderr. Signals
+// are set up as the place demands.
+int ServeReplica(WarmEngine& engine, const ReplicaPlace& place);
+
+// A spawned replica that cannot even begin: tells the broker why, in one sentence.
+int RefuseToServe(const absl::Status& why);
+
+}  // namespace zerohop
