@@ -22,6 +22,7 @@
 #include <tuple>
 #include <vector>
 
+#include "replica_shim/group_guard.h"
 #include "replica_shim/serve_replica.h"
 #include "replica_shim/task.h"
 
@@ -220,6 +221,7 @@ class TaskEngine final : public ConcurrentEngine {
 // `runner` is kept alive by the caller, until this returns.
 int Serve(nb::handle runner, bool concurrent, const std::string& connect, int cpu) {
   const nb::gil_scoped_release released;
+  if (connect.empty()) GuardProcessGroup();
   WarmEngine engine(EngineOptions(), [&]() -> absl::StatusOr<AnyEngine> {
     if (concurrent) return std::make_unique<TaskEngine>(runner);
     return std::make_unique<BatchEngine>(runner);

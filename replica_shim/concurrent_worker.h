@@ -26,8 +26,8 @@ class ConcurrentWorker {
                    std::function<Orders()> orders);
 
   // Until the orders say drain or leave, and the engine has finished every task.
-  // InternalError when the lane is corrupt, or when the engine keeps tasks that it
-  // was told to cancel: the caller exits, for the lane is still in use.
+  // InternalError when the lane is corrupt; the caller exits. An engine that keeps
+  // tasks which it was told to cancel ends the process.
   absl::Status Serve();
 
  private:

@@ -50,7 +50,7 @@ void EncodeCall::Serve() {
   }
   ScannedRequest scanned;
   const absl::Status status = ScanEncodeRequest(ticket_->body, context_.router.limits().prompts, &scanned);
-  if (!status.ok()) return writer_.FinishWithError(ToGrpcStatus(status), &on_finished_);
+  if (!status.ok()) return FinishForGood(ToGrpcStatus(status));
   ticket_->request_id = scanned.request_id.empty() ? NewRequestId() : std::move(scanned.request_id);
   ticket_->priority = scanned.priority;
   ticket_->body.kind = scanned.kind;
@@ -111,11 +111,18 @@ void EncodeCall::Submit() {
 }
 
 void EncodeCall::OnAnswer(Answer answer) {
+  // Retried as often as it may be: a client that retries as well would multiply what may be the work's own fault.
+  if (answer.outcome == Outcome::kReplicaLost) return FinishForGood(ToGrpcStatus(answer));
   if (answer.outcome != Outcome::kEmbedded)
     return writer_.FinishWithError(ToGrpcStatus(answer), &on_finished_);
   unsent_ = std::move(answer.bytes);
   writer_.Finish(FrameEmbeddings(ticket_->request_id, n_prompts_, std::move(answer)), grpc::Status::OK,
                  &on_finished_);
+}
+
+void EncodeCall::FinishForGood(const grpc::Status& status) {
+  server_context_.AddTrailingMetadata("grpc-retry-pushback-ms", "-1");
+  writer_.FinishWithError(status, &on_finished_);
 }
 
 void EncodeCall::FinishWithError(const std::string& error) {

@@ -52,6 +52,8 @@ class EncodeCall final : public AnswerSink {
   bool ReadPieces();
   absl::Status CheckPrompts(const EngineInfo& model);
   void Submit();
+  // With a status that another try would not change, and the word to gRPC's retries that it is so.
+  void FinishForGood(const grpc::Status& status);
   void FinishWithError(const std::string& error);
   void Ref();
   void Unref();

@@ -56,19 +56,22 @@ class Rows(Sequence[npt.NDArray[np.float32]]):
 
     def __setitem__(self, at: Union[int, slice], values: npt.ArrayLike) -> None:
         array = np.asarray(values, dtype=np.float32)
-        if isinstance(at, int):
-            array, wanted = array[np.newaxis], self._indices[at : at + 1 or None]
-        else:
-            wanted = self._indices[at]
-        expected = (len(wanted), self.shape[1])
-        if array.shape != expected:
-            got = array.shape if isinstance(at, slice) else array.shape[1:]
-            raise ValueError(f"the rows take {expected if isinstance(at, slice) else expected[1:]} floats, got {got}")
-        if len(wanted) == len(self._native):
+        if not isinstance(at, slice):
+            _check_shape(array, (self.shape[1],))
+            self[at][:] = array
+            return
+        wanted = self._indices[at]
+        _check_shape(array, (len(wanted), self.shape[1]))
+        if wanted == range(len(self._native)):
             self._native.fill(np.ascontiguousarray(array))
         else:
             for i, row in zip(wanted, array):
                 self._native.row(i)[:] = row
+
+
+def _check_shape(array: npt.NDArray[np.float32], expected: tuple[int, ...]) -> None:
+    if array.shape != expected:
+        raise ValueError(f"the rows take {expected} floats, got {array.shape}")
 
 
 class Batch:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import functools
 import inspect
 import itertools
 import os
 import sys
+import time
 import traceback
 from typing import Any, Optional
 
@@ -17,6 +19,8 @@ from zerohop.replica._engine import Info, checked_info
 from zerohop.replica._options import Options
 
 _BETWEEN_HEALTH_CHECKS_S = 1.0
+_BETWEEN_TRACEBACKS_S = 1.0
+_shown_at = -_BETWEEN_TRACEBACKS_S
 
 
 def in_words(error: BaseException) -> str:
@@ -26,7 +30,11 @@ def in_words(error: BaseException) -> str:
 
 
 def show(error: BaseException) -> None:
-    """The traceback goes to the broker's log."""
+    """The traceback goes to the broker's log; not all of them, where every request fails."""
+    global _shown_at
+    if time.monotonic() - _shown_at < _BETWEEN_TRACEBACKS_S:
+        return
+    _shown_at = time.monotonic()
     traceback.print_exception(type(error), error, error.__traceback__)
     sys.stderr.flush()
 
@@ -118,7 +126,13 @@ class TaskRunner:
         return (None, untaken) if untaken else (info, "")
 
     def _start(self, native: NativeBatch) -> None:
-        self._tasks[native.id] = self._loop.create_task(self._run(native, native.id))
+        task = self._tasks[native.id] = self._loop.create_task(self._run(native, native.id))
+        task.add_done_callback(functools.partial(self._end, native))
+
+    def _end(self, native: NativeBatch, task: asyncio.Task[None]) -> None:
+        native.finish_withdrawn()  # heard only if it was cancelled before it began
+        self._tasks.pop(native.id, None)
+        self._cancelled.discard(native.id)
 
     def _stop(self, number: int) -> None:
         task = self._tasks.get(number)
@@ -141,9 +155,6 @@ class TaskRunner:
                 native.finish_failed(0, in_words(error))
             else:
                 await self._run_singly(native, batch, number)
-        finally:
-            self._tasks.pop(number, None)
-            self._cancelled.discard(number)
 
     async def _run_singly(self, native: NativeBatch, batch: Batch, number: int) -> None:
         """One prompt of several has failed: which?"""
