@@ -9,6 +9,7 @@ absl::StatusOr<ReplicaOptions> ParseReplicaOptions(int argc, char** argv) {
   EngineOptions& engine = options.engine;
   CLI::App app(
       "One replica of a Zerohop server; started by `zerohop serve`, or attached to it with --connect.");
+  app.allow_extras();
   app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
   app.add_option("--engine", engine.engine, "openvino or echo");
   app.add_option("--model", engine.model, "folder of the model");
@@ -26,6 +27,9 @@ absl::StatusOr<ReplicaOptions> ParseReplicaOptions(int argc, char** argv) {
     std::exit(app.exit(help));
   } catch (const CLI::ParseError& error) {
     return absl::InvalidArgumentError(std::string("engine flags: ") + error.what());
+  }
+  if (!app.remaining().empty()) {
+    return absl::InvalidArgumentError("nobody takes " + app.remaining().front());
   }
   return options;
 }

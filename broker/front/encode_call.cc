@@ -111,7 +111,8 @@ void EncodeCall::Submit() {
 }
 
 void EncodeCall::OnAnswer(Answer answer) {
-  // Retried as often as it may be: a client that retries as well would multiply what may be the work's own fault.
+  // Retried as often as it may be: a client that retries as well would multiply what may be the work's own
+  // fault.
   if (answer.outcome == Outcome::kReplicaLost) return FinishForGood(ToGrpcStatus(answer));
   if (answer.outcome != Outcome::kEmbedded)
     return writer_.FinishWithError(ToGrpcStatus(answer), &on_finished_);

@@ -136,6 +136,16 @@ void DescribeEngine(CLI::App& app, Flags& f) {
   std::exit(2);
 }
 
+// CLI11 would take the next word as the value.
+void RefuseEmptyValues(const CLI::App& app, int argc, char** argv) {
+  for (int i = 1; i < argc; ++i) {
+    const std::string word(argv[i]);
+    if (!word.ends_with('=')) continue;
+    const std::string flag = word.substr(0, word.size() - 1);
+    if (app.get_option_no_throw(flag) != nullptr) Refuse(flag + ": expected a value after '='");
+  }
+}
+
 Flags ParseOrExit(int argc, char** argv) {
   Flags f;
   CLI::App app(
@@ -152,6 +162,7 @@ Flags ParseOrExit(int argc, char** argv) {
   DescribeServing(app, f);
   DescribeReplicas(app, f);
   DescribeEngine(app, f);
+  RefuseEmptyValues(app, argc, argv);
   try {
     app.parse(argc, argv);
   } catch (const CLI::CallForHelp& help) {

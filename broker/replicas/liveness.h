@@ -4,6 +4,7 @@
 // out. Suspicion leads to SIGKILL and never proves death; the pidfd does that.
 
 #include <chrono>
+#include <cstdio>
 #include <optional>
 #include <string>
 
@@ -21,8 +22,10 @@ struct LivenessBudget {
 // Why the replica is suspect, in words for the log; nothing when it is not.
 inline std::optional<std::string> Suspicion(const HeartbeatReader& heartbeat, const LivenessBudget& budget,
                                             HeartbeatReader::Clock::time_point now) {
-  auto seconds = [](auto d) {
-    return std::to_string(std::chrono::duration_cast<std::chrono::seconds>(d).count());
+  auto seconds = [](std::chrono::nanoseconds d) {
+    char text[32];
+    std::snprintf(text, sizeof text, "%.3g", std::chrono::duration<double>(d).count());
+    return std::string(text);
   };
   // Until the first beat the process is being started, which counts as loading.
   if (heartbeat.HasBeaten() && heartbeat.BeatSilentFor(now) > budget.beat) {

@@ -8,6 +8,7 @@ import uuid
 import grpc
 import inference_pb2 as pb
 import numpy as np
+from lifecycle_test import run
 from server import Server, connect, echo_row, echo_rows, rows_of, until
 
 DIM = 16
@@ -37,6 +38,11 @@ class Contract(unittest.TestCase):
         response = self.server.encode(["ignored", "too"], ids=[[1, 2, 3]])
         np.testing.assert_array_equal(rows_of(response), [echo_row(np.array([1, 2, 3], "<i4").tobytes(), DIM)])
 
+    def test_token_ids_are_little_endian_int32_and_any_number_of_them(self):
+        ids = [[1], list(range(5000)), [0x01020304, 7]]
+        np.testing.assert_array_equal(rows_of(self.server.encode(ids=ids)),
+                                      echo_rows([np.array(i, "<i4").tobytes() for i in ids], DIM))
+
     def test_another_model_name_is_told_in_error_with_status_ok(self):
         for name in ("other", ""):
             response = self.server.encode(["a"], model=name)
@@ -48,6 +54,17 @@ class Contract(unittest.TestCase):
                                    (["a", "b"], [[1]], 2, 1)):
             response = self.server.encode(texts, ids=ids, n=n)
             self.assertEqual(response.error, f"Expected {n} prompts, got {got}")
+            self.assertEqual((response.n_prompts, list(response.embedding_bytes_fp32)), (0, []))
+
+    def test_the_model_name_is_looked_at_before_the_count(self):
+        self.assertIn("model name", self.server.encode(["a"], model="other", n=7).error)
+
+    def test_an_error_comes_with_the_id_of_its_request(self):
+        self.assertEqual(self.server.encode(["a"], model="other", request_id="mine").request_id, "mine")
+
+    def test_any_priority_is_served(self):
+        for priority in (-(1 << 31), -1, 1, (1 << 31) - 1):
+            np.testing.assert_array_equal(rows_of(self.server.encode(["a"], priority=priority)), echo_rows(["a"], DIM))
 
     def test_health_and_info_are_true(self):
         self.assertTrue(self.server.stub.HealthCheck(pb.HealthCheckRequest()).healthy)
@@ -102,6 +119,37 @@ class Contract(unittest.TestCase):
                 texts = [f"{policy} {i}" for i in range(50)]
                 np.testing.assert_array_equal(rows_of(server.encode(texts)), echo_rows(texts, 4))
                 self.assertIn(f"policy={policy}", server.info().replica_infos[0].scheduler_config)
+
+
+class Flags(unittest.TestCase):
+    FLAGS = {"--host": "127.0.0.1", "--port": "0", "--num-replicas": "3", "--load-balancing": "least_loaded",
+             "--health-interval": "2", "--forward-timeout": "20", "--startup-timeout": "60", "--workers": "4",
+             "--model": "some/name", "--echo-dim": "12"}  # the last is the engine's
+
+    def test_every_flag_of_the_contract_works_in_both_forms(self):
+        apart = [part for flag in self.FLAGS.items() for part in flag]
+        joined = [f"{flag}={value}" for flag, value in self.FLAGS.items()]
+        for flags in (apart, joined):
+            with Server(*flags, replicas=3) as server:
+                info = server.info()
+                self.assertEqual((info.n_replicas, server.model), (3, "some/name"))
+                self.assertIn("policy=least_loaded", info.replica_infos[0].scheduler_config)
+                self.assertIn("dim=12", info.replica_infos[0].decoding_config)
+                np.testing.assert_array_equal(rows_of(server.encode(["a"])), echo_rows(["a"], 12))
+
+    def test_defaults_are_those_of_the_contract_but_for_the_policy(self):
+        text = run("serve", "--help").stdout
+        for flag, default in (("host", "0.0.0.0"), ("port", "50050"), ("num-replicas", "4"), ("health-interval", "1"),
+                              ("forward-timeout", "120"), ("startup-timeout", "120"), ("workers", "16"),
+                              ("load-balancing", "shared_queue")):
+            self.assertRegex(text, rf"--{flag} [^\n]*={re.escape(default)}\s")
+
+    def test_a_flag_that_nobody_takes_is_named_in_every_form(self):
+        for flags in (["--no-such=1"], ["--no-such", "1"], ["--no-such"], ["--echo-dim=4", "--no-such", "--workers=4"]):
+            result = run("serve", "--engine=echo", "--host=127.0.0.1", "--port=0", *flags)
+            self.assertNotEqual(result.returncode, 0)
+            self.assertIn("--no-such", result.stderr)
+            self.assertEqual(len(result.stderr.splitlines()), 1, result.stderr)
 
 
 class Waiting(unittest.TestCase):
