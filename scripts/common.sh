@@ -15,6 +15,7 @@ venv_for() {
 }
 RUN_VENV="$(venv_for "$ROOT/scripts/requirements.txt")"
 TEST_VENV="$(venv_for "$ROOT/scripts/requirements-test.txt")"
+ENGINES_VENV="$(venv_for "$ROOT/scripts/requirements-engines.txt")"
 
 site_packages() { echo "$1"/lib/python3*/site-packages; }
 

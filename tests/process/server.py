@@ -21,9 +21,9 @@ MAX_MESSAGE = 200 << 20
 PATIENCE_S = 60
 
 
-def until(condition, what):
+def until(condition, what, patience=PATIENCE_S):
     """Waits for a condition that another process brings about."""
-    end = time.monotonic() + PATIENCE_S
+    end = time.monotonic() + patience
     while not condition():
         if time.monotonic() > end:
             raise AssertionError(f"never happened: {what}")
@@ -33,7 +33,7 @@ def until(condition, what):
 class Server:
     """`zerohop serve` with the given flags. Use as a context manager."""
 
-    def __init__(self, *flags, engine="echo", replicas=2, ready=None, env=None):
+    def __init__(self, *flags, engine="echo", replicas=2, ready=None, env=None, patience=PATIENCE_S):
         command = [f"{BIN}/zerohop", "serve", "--host=127.0.0.1", "--port=0", f"--engine={engine}",
                    f"--num-replicas={replicas}", "--request-arena-mib=8", "--response-arena-mib=16", *flags]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
@@ -50,7 +50,7 @@ class Server:
         self.channel = connect(self.address)
         self.stub = pb_grpc.InferenceServiceStub(self.channel)
         try:
-            self.wait_healthy(replicas if ready is None else ready)
+            self.wait_healthy(replicas if ready is None else ready, patience)
             self.model = self.info().replica_infos[0].model_name
         except BaseException:
             self.__exit__()  # nobody else would
@@ -82,8 +82,8 @@ class Server:
     def info(self):
         return self.stub.GetReplicaInfo(pb.ReplicaInfoRequest())
 
-    def wait_healthy(self, count):
-        until(lambda: self.info().n_healthy_replicas >= count, f"{count} replicas are healthy")
+    def wait_healthy(self, count, patience=PATIENCE_S):
+        until(lambda: self.info().n_healthy_replicas >= count, f"{count} replicas are healthy", patience)
 
     def replica_pids(self):
         """Of the replicas that have a process now."""
