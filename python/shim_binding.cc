@@ -2,9 +2,11 @@
 //
 // The loop is C++ and holds no lock of the interpreter while it waits: beats go
 // on whatever Python does. A Runner (zerohop/replica/_runners.py) stands for
-// the engine: it catches every exception, so none crosses this file.
-// Prompts and rows are shown as views over the lane; a NativeBatch forbids new
-// views once it is closed, those that were handed out before are the engine's word.
+// the engine: it catches what an engine may raise, so nothing of it crosses this file.
+//
+// Prompts and rows are shown as views over the lane, and an engine may leave
+// some to a thread of its own. So the end of a submission is published when the
+// last view of it is gone: nobody else's answer lies in that memory before.
 
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
@@ -15,11 +17,13 @@
 
 #include <algorithm>
 #include <bit>
-#include <cstring>
+#include <exception>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
 #include <tuple>
+#include <utility>
 #include <vector>
 
 #include "replica_shim/group_guard.h"
@@ -41,18 +45,41 @@ using Ids = nb::ndarray<nb::numpy, const int32_t, nb::ndim<1>>;
 using Row = nb::ndarray<nb::numpy, float, nb::ndim<1>>;
 using Matrix = nb::ndarray<const float, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 
+// The views of one batch that are still held, and what waits for the last of
+// them. Guarded by the interpreter's lock.
+class Views {
+ public:
+  // Its owner: an object of the interpreter that counts as long as it lives.
+  static nb::capsule Hold(const std::shared_ptr<Views>& views) {
+    ++views->held_;
+    return nb::capsule(new std::shared_ptr<Views>(views), [](void* held) noexcept {
+      const std::unique_ptr<std::shared_ptr<Views>> mine(static_cast<std::shared_ptr<Views>*>(held));
+      if (--(*mine)->held_ == 0 && (*mine)->when_none_) std::exchange((*mine)->when_none_, nullptr)();
+    });
+  }
+  void WhenNone(std::function<void()> then) {
+    if (held_ == 0) return then();
+    when_none_ = std::move(then);
+  }
+  size_t held() const { return held_; }
+
+ private:
+  size_t held_ = 0;
+  std::function<void()> when_none_;
+};
+
 // What an engine gets to see of one batch, or of one submission.
 class NativeBatch {
  public:
-  explicit NativeBatch(std::vector<Prompt*> prompts) : prompts_(std::move(prompts)) { MarkUnfilled(); }
+  explicit NativeBatch(std::vector<Prompt*> prompts) : prompts_(std::move(prompts)) { MarkAllUnfilled(); }
   explicit NativeBatch(std::shared_ptr<Task> task) : task_(std::move(task)) {
     for (Prompt& prompt : task_->prompts()) prompts_.push_back(&prompt);
-    MarkUnfilled();
+    MarkAllUnfilled();
   }
 
   size_t size() const { return prompts_.size(); }
   bool HoldsTokenIds() const { return Open().front()->kind == PromptKind::kTokenIds; }
-  uint64_t id() const { return task_ ? task_->submission().cookie : 0; }
+  uint64_t id() const { return id_; }
   int32_t priority() const { return task_ ? task_->submission().priority : 0; }
   // time.monotonic() is the same clock.
   std::optional<double> Deadline() const {
@@ -66,15 +93,15 @@ class NativeBatch {
   }
   Bytes TextBytes(size_t i) const {
     const std::string_view text = At(i).text;
-    return Bytes(text.data(), {text.size()}, nb::find(this));
+    return Bytes(text.data(), {text.size()}, Views::Hold(views_));
   }
   Ids TokenIds(size_t i) const {
     const auto ids = At(i).token_ids;
-    return Ids(ids.data(), {ids.size()}, nb::find(this));
+    return Ids(ids.data(), {ids.size()}, Views::Hold(views_));
   }
   Row RowAt(size_t i) const {
     const auto row = At(i).row;
-    return Row(row.data(), {row.size()}, nb::find(this));
+    return Row(row.data(), {row.size()}, Views::Hold(views_));
   }
   void Fill(const Matrix& rows) const {
     if (rows.shape(0) != size() || rows.shape(1) != At(0).row.size())
@@ -91,9 +118,18 @@ class NativeBatch {
     return found == prompts_.end() ? std::nullopt : std::optional<size_t>(found - prompts_.begin());
   }
 
+  // Before an engine tries again with a prompt.
+  void MarkUnfilled(size_t i) {
+    const auto row = At(i).row;
+    row.front() = row.back() = std::bit_cast<float>(kUnfilled);
+  }
+  // Of this batch, that are not gone yet.
+  size_t ViewsHeld() const { return views_->held(); }
+
   void Finish(SubmissionEnd end) {
     Close();
-    if (task_) task_->Finish(std::move(end));
+    if (task_ == nullptr) return;
+    views_->WhenNone([task = std::exchange(task_, nullptr), end = std::move(end)] { task->Finish(end); });
   }
   void FinishOk() {
     uint32_t tokens = 0;
@@ -120,31 +156,54 @@ class NativeBatch {
     if (i >= Open().size()) throw nb::index_error("no such prompt in the batch");
     return *prompts_[i];
   }
-  void MarkUnfilled() {
-    for (Prompt* prompt : prompts_)
-      prompt->row.front() = prompt->row.back() = std::bit_cast<float>(kUnfilled);
+  void MarkAllUnfilled() {
+    for (size_t i = 0; i < prompts_.size(); ++i) MarkUnfilled(i);
   }
 
-  std::shared_ptr<Task> task_;  // none: the batch of a worker that makes batches
+  std::shared_ptr<Task> task_;  // none: the batch of a worker that makes batches, or finished
+  const std::shared_ptr<Views> views_ = std::make_shared<Views>();
+  const uint64_t id_ = task_ ? task_->submission().cookie : 0;
   std::vector<Prompt*> prompts_;
   bool open_ = true;
 };
 
+// An error of the interpreter, or of a conversion, is ours; it must not cross the loop. The lock is held.
+template <typename Call>
+absl::Status Guarded(Call call) {
+  try {
+    return call();
+  } catch (const std::exception& error) {
+    return absl::InternalError(std::string("zerohop.replica failed: ") + error.what());
+  }
+}
+
 // What the runner says of a loaded engine, or why there is none.
 absl::StatusOr<EngineInfo> LoadThrough(nb::handle runner) {
   const nb::gil_scoped_acquire gil;
-  const auto [said, error] = nb::cast<std::tuple<nb::object, std::string>>(runner.attr("load")());
-  if (said.is_none()) return absl::InvalidArgumentError(error);
-  const auto number = [&said](const char* name) { return nb::cast<uint32_t>(said.attr(name)); };
   EngineInfo info;
-  info.dim = number("dim");
-  info.max_tokens = number("max_tokens");
-  info.vocabulary = number("vocabulary");
-  info.batch_tokens = number("batch_tokens");
-  info.batch_prompts = number("batch_prompts");
-  info.engine = nb::cast<std::string>(said.attr("engine"));
-  info.dtype = nb::cast<std::string>(said.attr("dtype"));
+  const absl::Status loaded = Guarded([&] {
+    const auto [said, error] = nb::cast<std::tuple<nb::object, std::string>>(runner.attr("load")());
+    if (said.is_none()) return absl::InvalidArgumentError(error);
+    const auto number = [&said = said](const char* name) { return nb::cast<uint32_t>(said.attr(name)); };
+    info.dim = number("dim");
+    info.max_tokens = number("max_tokens");
+    info.vocabulary = number("vocabulary");
+    info.batch_tokens = number("batch_tokens");
+    info.batch_prompts = number("batch_prompts");
+    info.engine = nb::cast<std::string>(said.attr("engine"));
+    info.dtype = nb::cast<std::string>(said.attr("dtype"));
+    return absl::OkStatus();
+  });
+  if (!loaded.ok()) return loaded;
   return info;
+}
+
+void CloseThrough(nb::handle runner) {
+  const nb::gil_scoped_acquire gil;
+  (void)Guarded([&] {
+    runner.attr("close")();
+    return absl::OkStatus();
+  });
 }
 
 // How long a prompt probably is: only the engine will know, and only later.
@@ -178,15 +237,19 @@ class BatchEngine final : public Engine {
     }
     return absl::OkStatus();
   }
+  void Close() override { CloseThrough(runner_); }
 
  private:
   absl::Status RunOne(const std::vector<Prompt*>& prompts) {
     const nb::gil_scoped_acquire gil;
     const auto batch = std::make_shared<NativeBatch>(prompts);
-    const auto [why, rejected] = nb::cast<std::tuple<std::string, bool>>(runner_.attr("run")(batch));
+    const absl::Status ended = Guarded([&] {
+      const auto [why, rejected] = nb::cast<std::tuple<std::string, bool>>(runner_.attr("run")(batch));
+      if (why.empty()) return absl::OkStatus();
+      return rejected ? absl::InvalidArgumentError(why) : absl::InternalError(why);
+    });
     batch->Close();
-    if (why.empty()) return absl::OkStatus();
-    return rejected ? absl::InvalidArgumentError(why) : absl::InternalError(why);
+    return ended;
   }
 
   const nb::handle runner_;
@@ -206,12 +269,21 @@ class TaskEngine final : public ConcurrentEngine {
   void Begin(std::shared_ptr<Task> task) override {
     for (Prompt& prompt : task->prompts()) EstimateLength(&prompt, max_tokens_);
     const nb::gil_scoped_acquire gil;
-    runner_.attr("begin")(std::make_shared<NativeBatch>(std::move(task)));
+    const absl::Status begun = Guarded([&] {
+      runner_.attr("begin")(std::make_shared<NativeBatch>(task));
+      return absl::OkStatus();
+    });
+    if (!begun.ok())
+      task->Finish({.status = CompletionStatus::kFailed, .detail = std::string(begun.message())});
   }
   void Cancel(const std::shared_ptr<Task>& task) override {
     const nb::gil_scoped_acquire gil;
-    runner_.attr("cancel")(task->submission().cookie);
+    (void)Guarded([&] {
+      runner_.attr("cancel")(task->submission().cookie);
+      return absl::OkStatus();
+    });
   }
+  void Close() override { CloseThrough(runner_); }
 
  private:
   const nb::handle runner_;
@@ -221,7 +293,7 @@ class TaskEngine final : public ConcurrentEngine {
 // `runner` is kept alive by the caller, until this returns.
 int Serve(nb::handle runner, bool concurrent, const std::string& connect, int cpu) {
   const nb::gil_scoped_release released;
-  if (connect.empty()) GuardProcessGroup();
+  if (connect.empty() && IsSpawned()) GuardProcessGroup();
   WarmEngine engine(EngineOptions(), [&]() -> absl::StatusOr<AnyEngine> {
     if (concurrent) return std::make_unique<TaskEngine>(runner);
     return std::make_unique<BatchEngine>(runner);
@@ -253,12 +325,16 @@ NB_MODULE(_shim, module) {
       .def("row", &NativeBatch::RowAt, "index"_a)
       .def("fill", &NativeBatch::Fill, "rows"_a)
       .def("first_unfilled", &NativeBatch::FirstUnfilled)
+      .def("mark_unfilled", &NativeBatch::MarkUnfilled, "index"_a)
+      .def_prop_ro("views_held", &NativeBatch::ViewsHeld)
       .def("finish_ok", &NativeBatch::FinishOk)
       .def("finish_rejected", &NativeBatch::FinishRejected, "prompt"_a, "why"_a)
       .def("finish_failed", &NativeBatch::FinishFailed, "prompt"_a, "why"_a)
       .def("finish_withdrawn", &NativeBatch::FinishWithdrawn);
   module.def("serve", &zerohop::Serve, "runner"_a, "concurrent"_a, "connect"_a, "cpu"_a,
              "Serves until the broker says otherwise; returns the exit status of the process.");
+  module.def("is_spawned", &zerohop::IsSpawned, "Whether a broker has started this process.");
+  module.attr("NOT_SPAWNED") = zerohop::kNotSpawned;
   module.def("refuse", &zerohop::Refuse, "why"_a,
              "Tells the broker why this replica cannot begin; returns 1.");
 }

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <string>
+#include <utility>
 
 namespace zerohop {
 namespace {
@@ -18,8 +20,8 @@ constexpr std::chrono::seconds kLetGo(30);
 }  // namespace
 
 ConcurrentWorker::ConcurrentWorker(ReplicaLane& lane, ConcurrentEngine& engine, const EngineInfo& info,
-                                   std::function<Orders()> orders)
-    : lane_(lane), engine_(engine), info_(info), orders_(std::move(orders)) {}
+                                   std::chrono::nanoseconds step, std::function<Orders()> orders)
+    : lane_(lane), engine_(engine), info_(info), step_(step), orders_(std::move(orders)) {}
 
 absl::Status ConcurrentWorker::Serve() {
   absl::Status ended = ServeUntilTold();
@@ -32,10 +34,12 @@ absl::Status ConcurrentWorker::Serve() {
 }
 
 absl::Status ConcurrentWorker::ServeUntilTold() {
+  looked_at_ = Clock::now();
   for (;;) {
     const Orders orders = orders_();
     if (orders == Orders::kLeave) return absl::OkStatus();
     if (absl::Status taken = TakeSubmissions(); !taken.ok()) return taken;
+    if (absl::Status hang = LookForAHang(Clock::now()); !hang.ok()) return hang;
     CancelWithdrawn();
     const bool idle = Idle();
     if (idle && orders == Orders::kDrain && !lane_.HasSubmission()) return absl::OkStatus();
@@ -64,8 +68,12 @@ void ConcurrentWorker::Accept(const Submission& submission) {
                                            [this](Task& t, SubmissionEnd end) { Finish(t, std::move(end)); });
   {
     std::lock_guard lock(lock_);
+    // Before the engine, which may keep us. More work is no progress.
+    if (tasks_.empty()) {
+      lane_.heartbeat().Enter(Phase::kRunning);
+      looked_at_ = Clock::now();
+    }
     tasks_.push_back({task});
-    lane_.heartbeat().Enter(Phase::kRunning);  // before the engine, which may keep us
   }
   if (NobodyWaitsFor(lane_, submission, Clock::now())) {
     task->Finish({.status = CompletionStatus::kWithdrawn});
@@ -98,12 +106,31 @@ void ConcurrentWorker::Cancel(const std::function<bool(const Task&)>& which) {
 
 void ConcurrentWorker::Finish(Task& task, SubmissionEnd end) {
   std::lock_guard lock(lock_);
+  if (end.status == CompletionStatus::kWithdrawn && !NobodyWaitsFor(lane_, task.submission(), Clock::now())) {
+    end = {.status = CompletionStatus::kFailed, .detail = "the engine was told to let go of it"};
+  }
   if (absl::Status published = PublishEnd(lane_, task.submission(), end); !published.ok())
     broken_ = published;
   lane_.RingBroker();
   std::erase_if(tasks_, [&](const auto& held) { return held.task.get() == &task; });
-  lane_.heartbeat().Enter(tasks_.empty() ? Phase::kIdle : Phase::kRunning);
-  if (tasks_.empty()) none_left_.notify_all();
+  if (end.status != CompletionStatus::kWithdrawn) {
+    fruitless_ = {};
+    lane_.heartbeat().Progress();
+  }
+  if (!tasks_.empty()) return;
+  lane_.heartbeat().Enter(Phase::kIdle);
+  none_left_.notify_all();
+}
+
+absl::Status ConcurrentWorker::LookForAHang(Clock::time_point now) {
+  std::lock_guard lock(lock_);
+  const Clock::duration since = now - std::exchange(looked_at_, now);
+  if (tasks_.empty()) return absl::OkStatus();
+  fruitless_ += since;
+  if (fruitless_ <= step_) return absl::OkStatus();
+  const double seconds = std::chrono::duration<double>(fruitless_).count();
+  return absl::InternalError("hang: the engine has had work for " + std::to_string(seconds) +
+                             " s, and finished none that was not withdrawn");
 }
 
 bool ConcurrentWorker::EngineLetsGo() {

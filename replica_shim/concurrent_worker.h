@@ -4,9 +4,13 @@
 // batches by itself, many at once, and publishes each when the engine has
 // finished it. Serve runs on one thread; tasks are finished on any.
 //
+// That the engine hangs is seen here, too: callers that give up sooner than the
+// broker would leave it nothing to see but withdrawals.
+//
 // Guarded by the lock: the tasks that are not finished, the completion ring,
 // and the heartbeat's progress, which two threads move here.
 
+#include <chrono>
 #include <condition_variable>
 #include <functional>
 #include <memory>
@@ -23,11 +27,12 @@ namespace zerohop {
 class ConcurrentWorker {
  public:
   ConcurrentWorker(ReplicaLane& lane, ConcurrentEngine& engine, const EngineInfo& info,
-                   std::function<Orders()> orders);
+                   std::chrono::nanoseconds step, std::function<Orders()> orders);
 
   // Until the orders say drain or leave, and the engine has finished every task.
-  // InternalError when the lane is corrupt; the caller exits. An engine that keeps
-  // tasks which it was told to cancel ends the process.
+  // InternalError when the lane is corrupt, or when the engine has had work for
+  // longer than `step` and finished nothing of it; the caller exits. An engine
+  // that keeps tasks which it was told to cancel ends the process.
   absl::Status Serve();
 
  private:
@@ -44,16 +49,20 @@ class ConcurrentWorker {
   void Finish(Task& task, SubmissionEnd end);
   bool EngineLetsGo();
   bool Idle();
+  absl::Status LookForAHang(std::chrono::steady_clock::time_point now);
 
   ReplicaLane& lane_;
   ConcurrentEngine& engine_;
   const EngineInfo info_;
+  const std::chrono::nanoseconds step_;
   const std::function<Orders()> orders_;
 
   std::mutex lock_;
   std::condition_variable none_left_;
-  std::vector<Held> tasks_;  // not finished
-  absl::Status broken_;      // why nothing more can be published
+  std::vector<Held> tasks_;                // not finished
+  absl::Status broken_;                    // why nothing more can be published
+  std::chrono::nanoseconds fruitless_{0};  // had work, since it last finished some that was not withdrawn
+  std::chrono::steady_clock::time_point looked_at_;
 };
 
 }  // namespace zerohop

@@ -63,6 +63,9 @@ class Engine {
   // InvalidArgument for a batch of one is the caller's mistake; any other error
   // is ours, and another replica is asked.
   virtual absl::Status Run(std::span<Prompt* const> batch) = 0;
+
+  // Before a process that was drained ends; not for one that is killed.
+  virtual void Close() {}
 };
 
 class Task;  // task.h
@@ -80,6 +83,9 @@ class ConcurrentEngine {
 
   // Nobody waits for the task any more. It is still to be finished, soon.
   virtual void Cancel(const std::shared_ptr<Task>& task) = 0;
+
+  // As Engine::Close.
+  virtual void Close() {}
 };
 
 using AnyEngine = std::variant<std::unique_ptr<Engine>, std::unique_ptr<ConcurrentEngine>>;

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "replica_shim/crash_point.h"
+#include "shm/printable.h"
 #include "shm/row.h"
 
 namespace zerohop {
@@ -47,10 +48,10 @@ absl::Status PublishEnd(ReplicaLane& lane, const Submission& submission, const S
   completion.busy_ns = end.busy_ns;
   if (!end.detail.empty()) {
     const auto response = lane.response(submission);
-    completion.detail_length =
-        static_cast<uint32_t>(std::min({end.detail.size(), response.size(), size_t{kMaxDetailBytes}}));
-    std::copy_n(reinterpret_cast<const std::byte*>(end.detail.data()), completion.detail_length,
-                response.data());
+    // There may be room for a few words only: cut between characters.
+    const std::string detail = Printable(end.detail, std::min<size_t>(response.size(), kMaxDetailBytes));
+    completion.detail_length = static_cast<uint32_t>(detail.size());
+    std::copy_n(reinterpret_cast<const std::byte*>(detail.data()), detail.size(), response.data());
   }
   CrashPoint("publishing");
   if (lane.Complete(completion) != RingResult::kDone) {

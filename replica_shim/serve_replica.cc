@@ -1,6 +1,7 @@
 #include "replica_shim/serve_replica.h"
 
 #include <fcntl.h>
+#include <sys/socket.h>
 
 #include <chrono>
 #include <csignal>
@@ -19,27 +20,29 @@ int Refuse(const absl::Status& status) {
   return 1;
 }
 
-// Terminals and service managers signal a whole group; only the broker decides when its replica leaves.
+// Service managers signal every process; only the broker decides when its replica leaves. Not ignored but
+// handled, so that programs which an engine starts have their signals as usual.
 void IgnoreTerminationSignals() {
-  for (int signal : {SIGINT, SIGTERM, SIGHUP}) std::signal(signal, SIG_IGN);
+  struct sigaction nothing {};
+  nothing.sa_handler = [](int) {};
+  nothing.sa_flags = SA_RESTART;
+  for (int signal : {SIGINT, SIGTERM, SIGHUP}) ::sigaction(signal, &nothing, nullptr);
 }
 
-bool TakeControl(ControlChannel* control) {
-  if (::fcntl(kControlFd, F_GETFD) < 0) {
-    std::fprintf(stderr,
-                 "a replica is started by `zerohop serve`, which hands it a control socket; "
-                 "to attach one to a broker, say --connect SOCKET\n");
-    return false;
-  }
+// Of the process, and open until its end: a replica that hangs up is killed.
+ControlChannel& TakeControl() {
+  static ControlChannel control{UniqueFd(kControlFd)};
   ::fcntl(kControlFd, F_SETFD, FD_CLOEXEC);
-  *control = ControlChannel(UniqueFd(kControlFd));
-  return true;
+  return control;
 }
 
 int ServeSpawned(WarmEngine& engine, int cpu) {
+  if (!IsSpawned()) {
+    std::fprintf(stderr, "%s\n", kNotSpawned);
+    return 2;
+  }
   IgnoreTerminationSignals();
-  ControlChannel control;
-  if (!TakeControl(&control)) return 2;
+  ControlChannel& control = TakeControl();
   CrashPoint("started");
   const absl::Status ended = RunSession(control, engine, cpu, WhenAlone::kExit);
   return ended.ok() ? 0 : Refuse(ended);
@@ -68,11 +71,15 @@ int ServeReplica(WarmEngine& engine, const ReplicaPlace& place) {
   return place.connect.empty() ? ServeSpawned(engine, place.cpu) : ServeAttached(engine, place);
 }
 
+bool IsSpawned() {
+  int domain = 0, type = 0;
+  socklen_t size = sizeof domain;
+  return ::getsockopt(kControlFd, SOL_SOCKET, SO_DOMAIN, &domain, &size) == 0 && domain == AF_UNIX &&
+         ::getsockopt(kControlFd, SOL_SOCKET, SO_TYPE, &type, &size) == 0 && type == SOCK_SEQPACKET;
+}
+
 int RefuseToServe(const absl::Status& why) {
-  ControlChannel control;
-  if (::fcntl(kControlFd, F_GETFD) >= 0 && TakeControl(&control)) {
-    (void)control.Send(Failed{std::string(why.message())});
-  }
+  if (IsSpawned()) (void)TakeControl().Send(Failed{std::string(why.message())});
   return Refuse(why);
 }
 

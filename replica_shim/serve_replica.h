@@ -18,6 +18,15 @@ struct ReplicaPlace {
   std::string connect;  // path of a broker's control socket to attach to; empty: the broker spawned us
 };
 
+// What to say to whom starts a replica by hand.
+inline constexpr char kNotSpawned[] =
+    "a replica is started by `zerohop serve`, which hands it a control socket; to attach one to a broker, "
+    "say "
+    "--connect SOCKET";
+
+// Whether descriptor kControlFd is a control socket, so that a broker has started us.
+bool IsSpawned();
+
 // Returns the exit status of the process; what went wrong is on stderr. Signals
 // are set up as the place demands.
 int ServeReplica(WarmEngine& engine, const ReplicaPlace& place);

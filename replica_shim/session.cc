@@ -62,7 +62,13 @@ absl::Status ServeLane(ControlChannel& control, ReplicaLane& lane, const Offer& 
   CrashPoint("marked_ready");
   if (absl::Status sent = control.Send(Ready{*info}); !sent.ok()) return sent;
   CrashPoint("said_ready");
-  return warm.Serve(lane, [&] { return lifeline.orders(); });
+  absl::Status ended =
+      warm.Serve(lane, std::chrono::nanoseconds(offer.step_ns), [&] { return lifeline.orders(); });
+  if (ended.ok() && when_alone == WhenAlone::kExit) {
+    lane.heartbeat().Enter(Phase::kLoading);  // to put away what was loaded may take as long
+    warm.Close();
+  }
+  return ended;
 }
 
 absl::Status Run(ControlChannel& control, WarmEngine& warm, int cpu, WhenAlone when_alone) {
@@ -88,11 +94,16 @@ absl::StatusOr<EngineInfo> WarmEngine::Load() {
   return info;
 }
 
-absl::Status WarmEngine::Serve(ReplicaLane& lane, std::function<Orders()> orders) {
+absl::Status WarmEngine::Serve(ReplicaLane& lane, std::chrono::nanoseconds step,
+                               std::function<Orders()> orders) {
   if (auto* concurrent = std::get_if<std::unique_ptr<ConcurrentEngine>>(&engine_)) {
-    return ConcurrentWorker(lane, **concurrent, *info_, std::move(orders)).Serve();
+    return ConcurrentWorker(lane, **concurrent, *info_, step, std::move(orders)).Serve();
   }
   return Worker(lane, *std::get<std::unique_ptr<Engine>>(engine_), *info_, std::move(orders)).Serve();
+}
+
+void WarmEngine::Close() {
+  std::visit([](auto& engine) { engine->Close(); }, engine_);
 }
 
 absl::Status RunSession(ControlChannel& control, WarmEngine& engine, int cpu, WhenAlone when_alone) {

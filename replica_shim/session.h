@@ -4,6 +4,7 @@
 // the broker's end. The engine is older than the session and may outlive it:
 // it is loaded in the first one and stays warm for the next.
 
+#include <chrono>
 #include <functional>
 #include <optional>
 
@@ -21,8 +22,10 @@ class WarmEngine {
   WarmEngine(const EngineOptions& options, Make make) : options_(options), make_(std::move(make)) {}
   // An error is one sentence; nothing can be served then.
   absl::StatusOr<EngineInfo> Load();
-  // After Load: until the orders say drain or leave.
-  absl::Status Serve(ReplicaLane& lane, std::function<Orders()> orders);
+  // After Load: until the orders say drain or leave. `step`: what one pass over the model may take.
+  absl::Status Serve(ReplicaLane& lane, std::chrono::nanoseconds step, std::function<Orders()> orders);
+  // After the last Serve.
+  void Close();
 
  private:
   const EngineOptions options_;

@@ -4,9 +4,9 @@
 // the lane, which stays mapped until the task is finished.
 // Prompts belong to the engine until then; Finish may be called on any thread.
 
-#include <chrono>
-#include <cstdint>
+#include <atomic>
 #include <functional>
+#include <utility>
 #include <vector>
 
 #include "replica_shim/engine.h"

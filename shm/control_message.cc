@@ -30,8 +30,9 @@ struct Encoder {
     return {{"type", "hello"}, {"protocol", m.protocol}, {"pid", m.pid}};
   }
   json operator()(const Offer& m) const {
-    return {{"type", "offer"},      {"replica", m.replica}, {"epoch", m.epoch}, {"generation", m.generation},
-            {"spin_ns", m.spin_ns}, {"beat_ns", m.beat_ns}};
+    return {
+        {"type", "offer"},      {"replica", m.replica}, {"epoch", m.epoch},    {"generation", m.generation},
+        {"spin_ns", m.spin_ns}, {"beat_ns", m.beat_ns}, {"step_ns", m.step_ns}};
   }
   json operator()(const Ready& m) const { return {{"type", "ready"}, {"info", ToJson(m.info)}}; }
   json operator()(const Failed& m) const {
@@ -75,9 +76,9 @@ ControlMessage FromJson(const json& object) {
   const std::string type = Text(object, "type");
   if (type == "hello") return Hello{Number<uint32_t>(object, "protocol"), Number<int64_t>(object, "pid")};
   if (type == "offer") {
-    return Offer{Number<uint32_t>(object, "replica"), Number<uint64_t>(object, "epoch"),
+    return Offer{Number<uint32_t>(object, "replica"),    Number<uint64_t>(object, "epoch"),
                  Number<uint64_t>(object, "generation"), Number<int64_t>(object, "spin_ns"),
-                 Number<int64_t>(object, "beat_ns")};
+                 Number<int64_t>(object, "beat_ns"),     Number<int64_t>(object, "step_ns")};
   }
   if (type == "ready") return ReadyFrom(object);
   if (type == "failed") return Failed{Text(object, "reason")};

@@ -34,6 +34,7 @@ struct Offer {
   uint64_t generation = 0;
   int64_t spin_ns = 0;  // most that the worker may spin before it sleeps
   int64_t beat_ns = 0;  // how often the replica beats
+  int64_t step_ns = 0;  // what one pass over the model may take
 };
 struct Ready {
   EngineInfo info;

@@ -71,6 +71,8 @@ grpc::Status ToGrpcStatus(const Answer& answer) {
       return {grpc::StatusCode::RESOURCE_EXHAUSTED, answer.message};
     case Outcome::kWithdrawn:
       return {grpc::StatusCode::CANCELLED, answer.message};
+    case Outcome::kExpired:
+      return {grpc::StatusCode::DEADLINE_EXCEEDED, answer.message};
   }
   return {grpc::StatusCode::INTERNAL, "unknown outcome"};
 }

@@ -67,7 +67,6 @@ absl::StatusOr<std::vector<std::string>> Program(const EngineChoice& choice, Eng
   }
   auto python = Interpreter(choice.python);
   if (!python.ok()) return python.status();
-  if (kind == EngineKind::kPythonScript) return std::vector<std::string>{*python, choice.engine};
   return std::vector<std::string>{*python, "-m", "zerohop.replica"};
 }
 

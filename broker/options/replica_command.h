@@ -5,7 +5,7 @@
 //   openvino, echo               zerohop-replica, beside this program
 //   vllm, sentence-transformers  PYTHON -m zerohop.replica
 //   module:Class                 PYTHON -m zerohop.replica
-//   path/to/engine.py            PYTHON path/to/engine.py
+//   path/to/engine.py            PYTHON -m zerohop.replica, which runs the script
 
 #include <string>
 #include <vector>

@@ -90,7 +90,12 @@ void Replica::OnHello(const Hello& hello) {
   auto fds = lane_->Offer(around_.bell);
   absl::Status sent = fds.status();
   if (fds.ok()) {
-    const Offer offer{index_, around_.epoch, generation(), around_.spin_limit.count(), around_.beat.count()};
+    const Offer offer{index_,
+                      around_.epoch,
+                      generation(),
+                      around_.spin_limit.count(),
+                      around_.beat.count(),
+                      std::chrono::nanoseconds(around_.liveness.running).count()};
     sent = process_.control().Send(offer,
                                    {fds->broker_segment.get(), fds->replica_segment.get(), fds->bell.get()});
   }
@@ -165,8 +170,13 @@ GenerationEnd Replica::OnExit(Clock::time_point now) {
   LogOutput();
   const bool told = !death_.empty(), spawned = process_.spawned();
   if (!IsDoomed()) TakeBackWork(now);  // its exit is the first sign
-  const std::string exit = process_.Reap();
-  GenerationEnd end{observed_, told_failed_, told ? death_ + " (" + exit + ")" : exit};
+  std::string exit = process_.Reap();
+  if (!said_hello_) exit += ", before it said hello";
+  // Where it said by itself why, how it went is a matter of who was quicker.
+  GenerationEnd end{observed_, told_failed_,
+                    told_failed_ ? death_
+                    : told       ? death_ + " (" + exit + ")"
+                                 : exit};
   if (!observed_ && !told && !output_.LastLines().empty()) end.reason += ": " + output_.LastLines();
   process_ = ReplicaProcess();
   if (observed_) around_.observer.OnGone(index_, end.reason);

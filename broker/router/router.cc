@@ -244,7 +244,7 @@ void Router::OnWithdrawn(LanePort& port, const ShardRef& shard, Effects* effects
   const Clock::time_point now = Clock::now();
   if (ticket.arrived_at + options_.forward_timeout <= now) return Expire(ticket, effects);
   if (shard->deadline_monotonic_ns != 0 && MonotonicNs(now) >= shard->deadline_monotonic_ns) {
-    return AnswerTicket(ticket, {Outcome::kWithdrawn, "The deadline passed"}, effects);
+    return AnswerTicket(ticket, {Outcome::kExpired, "The deadline passed"}, effects);
   }
   shard->failed_on = port.identity().replica;
   Accuse(port, "garbage: withdrew what it was not asked to");

@@ -31,6 +31,7 @@ enum class Outcome {
   kReplicaLost,  // replicas failed, and no attempt is left
   kOverloaded,   // the queue is full
   kWithdrawn,    // aborted by request, or cancelled by the client
+  kExpired,      // the client's deadline has passed
   kLeaving,      // the broker drains
 };
 

@@ -43,6 +43,7 @@ struct CheckMeaning {
     FUZZ_CHECK(document["type"] == "offer" && document["replica"] == got.replica);
     FUZZ_CHECK(document["epoch"] == got.epoch && document["generation"] == got.generation);
     FUZZ_CHECK(document["spin_ns"] == got.spin_ns && document["beat_ns"] == got.beat_ns);
+    FUZZ_CHECK(document["step_ns"] == got.step_ns);
   }
   void operator()(const Ready& got) const {
     const nlohmann::json& info = document["info"];
@@ -78,7 +79,7 @@ struct CheckSame {
   void operator()(const Offer& sent) const {
     const auto& got = std::get<Offer>(other);
     FUZZ_CHECK(got.replica == sent.replica && got.epoch == sent.epoch && got.generation == sent.generation);
-    FUZZ_CHECK(got.spin_ns == sent.spin_ns && got.beat_ns == sent.beat_ns);
+    FUZZ_CHECK(got.spin_ns == sent.spin_ns && got.beat_ns == sent.beat_ns && got.step_ns == sent.step_ns);
   }
   void operator()(const Ready& sent) const {
     const EngineInfo& info = std::get<Ready>(other).info;

@@ -203,7 +203,7 @@ def control_message_seeds():
         "hello_pid_too_large": {"type": "hello", "protocol": 1, "pid": 2**64 - 1},
         "hello_protocol_of_33_bits": {"type": "hello", "protocol": 2**32 + 1, "pid": 1},
         "offer": {"type": "offer", "replica": 3, "epoch": 2**64 - 1, "generation": 2**63, "spin_ns": 50000,
-                  "beat_ns": 100000000},
+                  "beat_ns": 100000000, "step_ns": 60000000000},
         "ready": READY,
         "ready_dim_zero": ready(dim=0),
         "ready_dim_too_large": ready(dim=2**19),

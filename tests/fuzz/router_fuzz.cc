@@ -252,10 +252,11 @@ void RouterScript::CheckAnswer(Known& known) {
     case Outcome::kWithdrawn:
       FUZZ_CHECK(known.withdrawn);
       return;
+    case Outcome::kExpired:
     case Outcome::kNoReplica:
     case Outcome::kOverloaded:
     case Outcome::kLeaving:
-      FUZZ_CHECK(false && "one of two replicas serves, few calls wait, nobody leaves");
+      FUZZ_CHECK(false && "one of two replicas serves, few calls wait, nobody leaves or has a deadline");
   }
 }
 

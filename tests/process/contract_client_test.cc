@@ -237,7 +237,7 @@ TEST(ContractServer, NoAnswerInTimeIsAReplicaFailureAndADeadReplicaCostsNothing)
   Served other({"--health-interval=60"});
   Stopped both(other.ReplicaPids());
   Call call(other, RequestOf({"kept"}));
-  ASSERT_TRUE(other.Accepted(1));
+  ASSERT_TRUE(other.HasShards(1));
   for (pid_t pid : other.ReplicaPids()) ::kill(pid, SIGKILL);
   ASSERT_TRUE(call.Join().ok()) << call.Join().error_message();
   EXPECT_EQ(call.response().embedding_bytes_fp32(0), EchoRow("kept"));
@@ -249,8 +249,8 @@ TEST(ContractServer, WhatNobodyWaitsForIsWithdrawnAndOverloadIsRefusedWithNumber
   Call kept(server, RequestOf({"kept"}, "kept"));
   Call aborted(server, RequestOf({"aborted"}, "aborted"));
   Call cancelled(server, RequestOf({"cancelled"}, "cancelled"));
-  Call late(server, RequestOf({"late"}, "late"), std::chrono::seconds(2));
-  ASSERT_TRUE(server.Accepted(4));
+  Call late(server, RequestOf({"late"}, "late"), std::chrono::seconds(5));
+  ASSERT_TRUE(server.HasShards(4));
   EncodeResponse response;
   const grpc::Status refused = server.Encode(RequestOf({"too many"}), &response);
   EXPECT_EQ(refused.error_code(), StatusCode::RESOURCE_EXHAUSTED);
@@ -279,7 +279,7 @@ TEST(ContractServer, LowerPriorityIsServedEarlier) {
     EncodeRequest request = RequestOf({"1", "2", "3", "4", "5", "6", "7", "8"});
     request.set_priority(priority);
     calls.push_back(std::make_unique<Call>(server, std::move(request)));
-    ASSERT_TRUE(server.Accepted(static_cast<int>(calls.size())));
+    ASSERT_TRUE(server.HasShards(8 * static_cast<int>(calls.size())));
   }
   replica.Continue();
   for (const auto& call : calls) ASSERT_TRUE(call->Join().ok());
@@ -287,11 +287,15 @@ TEST(ContractServer, LowerPriorityIsServedEarlier) {
 }
 
 TEST(ContractServer, SigtermAnswersWhatWasAcceptedAndLeavesNothing) {
-  Served server({"--echo-delay-us=200000"});
+  Served server({"--health-interval=60"});
   const std::vector<pid_t> pids = server.ReplicaPids();
+  Stopped replicas(pids);
   Call call(server, RequestOf({"last"}));
   ASSERT_TRUE(server.Accepted(1));
-  EXPECT_EQ(server.process().Stop(SIGTERM), 0) << server.process().log();
+  ::kill(server.process().pid(), SIGTERM);
+  EXPECT_TRUE(Until([&] { return server.process().log().find("draining") != std::string::npos; }));
+  replicas.Continue();
+  EXPECT_EQ(server.process().Wait(), 0) << server.process().log();
   EXPECT_TRUE(call.Join().ok());
   for (pid_t pid : pids) EXPECT_NE(::kill(pid, 0), 0) << pid;
 }

@@ -6,6 +6,9 @@
 #include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -107,12 +110,24 @@ class Served {
     return Until([&] { return Info().message().find(words) != std::string::npos; });
   }
 
+  // Until so many shards are with the replicas or in the queue. Being accepted is less: it is counted
+  // first, and others may still overtake.
+  bool HasShards(int shards) {
+    return Until([&] {
+      const ReplicaInfoResponse info = Info();
+      int found = NumberAfter(info.message(), "accepted, ");
+      for (const auto& replica : info.replica_infos()) {
+        found += NumberAfter(replica.scheduler_config(), " shards=");
+      }
+      return found == shards;
+    });
+  }
+
   std::vector<pid_t> ReplicaPids() {
     std::vector<pid_t> pids;
     const ReplicaInfoResponse info = Info();
     for (const auto& replica : info.replica_infos()) {
-      const std::string& text = replica.parallel_config();
-      pids.push_back(std::stoi(text.substr(text.find("pid=") + 4)));
+      pids.push_back(NumberAfter(replica.parallel_config(), "pid="));
     }
     return pids;
   }
@@ -128,6 +143,10 @@ class Served {
   }
 
  private:
+  static int NumberAfter(const std::string& text, std::string_view mark) {
+    return std::stoi(text.substr(text.find(mark) + mark.size()));
+  }
+
   static Flags WithDefaults(Flags flags) {
     const Flags defaults{"--num-replicas=2", "--request-arena-mib=8", "--response-arena-mib=16",
                          "--echo-dim=" + std::to_string(kDim), "--model=some/model"};
@@ -170,11 +189,25 @@ class Call {
 // Replicas that stand still for as long as a test needs.
 class Stopped {
  public:
-  explicit Stopped(std::vector<pid_t> pids) : pids_(std::move(pids)) { Send(SIGSTOP); }
+  explicit Stopped(std::vector<pid_t> pids) : pids_(std::move(pids)) {
+    Send(SIGSTOP);
+    // Each thread stops when it comes to the signal, and on a busy machine that may be later.
+    EXPECT_TRUE(Until([&] { return std::all_of(pids_.begin(), pids_.end(), StandsStill); }));
+  }
   ~Stopped() { Continue(); }
   void Continue() { Send(SIGCONT); }
 
  private:
+  static bool StandsStill(pid_t pid) {
+    std::error_code gone;  // as a thread may be that has just ended
+    const std::filesystem::path threads = "/proc/" + std::to_string(pid) + "/task";
+    for (const auto& thread : std::filesystem::directory_iterator(threads, gone)) {
+      std::string stat;
+      std::getline(std::ifstream(thread.path() / "stat"), stat);
+      if (stat.find(") T ") == std::string::npos) return false;
+    }
+    return true;
+  }
   void Send(int signal) {
     for (pid_t pid : pids_) ::kill(pid, signal);
   }

@@ -3,7 +3,9 @@
 Every server listens on 127.0.0.1 and is waited for; nothing outlives a test.
 """
 
+import contextlib
 import os
+import pathlib
 import re
 import signal
 import subprocess
@@ -28,6 +30,29 @@ def until(condition, what, patience=PATIENCE_S):
         if time.monotonic() > end:
             raise AssertionError(f"never happened: {what}")
         time.sleep(0.01)
+
+
+@contextlib.contextmanager
+def stopped(pids):
+    """Processes of which no thread runs inside; they go on at the end, those that still live."""
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        until(lambda: all(stands_still(pid) for pid in pids), f"{pids} stand still")
+        yield
+    finally:
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+
+
+def stands_still(pid):
+    # A signal stops a process when its threads come to it, and on a busy machine that may be later.
+    try:
+        stats = [task.read_text() for task in pathlib.Path(f"/proc/{pid}/task").glob("*/stat")]
+    except OSError:  # a thread that has just ended
+        return False
+    return all(stat.rpartition(")")[2].split()[0] == "T" for stat in stats)
 
 
 class Server:

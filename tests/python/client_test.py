@@ -15,6 +15,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import unittest
 from pathlib import Path
 
@@ -24,7 +25,7 @@ import inference_pb2_grpc as pb_grpc
 import numpy as np
 import zerohop
 from google.protobuf import descriptor_pb2
-from server import MAX_MESSAGE, PATIENCE_S, Server, echo_row, echo_rows, until
+from server import MAX_MESSAGE, PATIENCE_S, Server, echo_row, echo_rows, until, stopped
 from zerohop import _wire
 
 DIM = 16
@@ -127,10 +128,24 @@ def described(message):
     return sorted(str(field) for field in proto.field)
 
 
-def free_port():
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return taken.getsockname()[1]
+@contextlib.contextmanager
+def reserved_port():
+    """A port where nobody listens, but for a server that is told to; others are not given it.
+
+    A socket that is bound keeps it, and with SO_REUSEADDR, as gRPC has it, another may listen there.
+    """
+    with socket.socket() as holder:
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        holder.bind(("127.0.0.1", 0))
+        yield holder.getsockname()[1]
+
+
+def relayed(server, request, context):
+    try:
+        return server.stub.Encode(request)
+    except grpc.RpcError as error:
+        context.set_trailing_metadata(error.trailing_metadata())
+        context.abort(error.code(), error.details())
 
 
 def requests_in_house(server):
@@ -157,7 +172,7 @@ class Claims:
         return self.enter(Scripted(*args, **kwargs))
 
     def enter(self, context):
-        self.addCleanup(context.__exit__)
+        self.addCleanup(context.__exit__, None, None, None)
         return context.__enter__()
 
     def raises(self, kind, call, sentence="", address=None):
@@ -289,37 +304,56 @@ class Claims:
         self.raises(zerohop.Unavailable, lambda: client.embed("a"), "attempt 1", server.address)
 
     def test_a_server_that_restarts_costs_nothing_but_time(self):
-        port = free_port()
-        with Server(f"--port={port}", "--echo-dim=4") as server:
-            client = self.client(server.address)
-            client.embed("before")
-            server.stop(signal.SIGKILL)
-        # Larger than what gRPC keeps for a retry by default.
-        texts = [f"{i}" + "x" * 10_000 for i in range(1000)]
-        call = self.in_thread(lambda: client.embed(texts))
-        for _ in range(2):
-            self.assertRaises(zerohop.Unavailable, client.health)  # nobody listens; the call finds the same
-        self.assertFalse(call.done())
-        with Server(f"--port={port}", "--echo-dim=4"):
-            np.testing.assert_array_equal(call.result(), echo_rows(texts, 4))
+        # Retries go on for at least six seconds. A machine on which the server takes most of them says nothing.
+        if not any(self.restart_costs_nothing() for _ in range(5)):
+            self.fail("the server never came back while a client tries")
+
+    def restart_costs_nothing(self):
+        """False if the server came back too late for a client to see it."""
+        with reserved_port() as port:
+            with Server(f"--port={port}", "--echo-dim=4") as server:
+                client = self.client(server.address)
+                client.embed("before")
+                server.stop(signal.SIGKILL)
+            # Larger than what gRPC keeps for a retry by default.
+            texts = [f"{i}" + "x" * 10_000 for i in range(1000)]
+            begun = time.monotonic()
+            call = self.in_thread(lambda: client.embed(texts))
+            for _ in range(2):
+                self.assertRaises(zerohop.Unavailable, client.health)  # nobody listens; the call finds the same
+            with Server(f"--port={port}", "--echo-dim=4"):
+                in_time = time.monotonic() - begun < 4
+                try:
+                    rows = call.result()
+                except zerohop.Unavailable:
+                    if in_time:
+                        raise
+                    return False
+            np.testing.assert_array_equal(rows, echo_rows(texts, 4))
+            return True
 
     def test_overload_is_waited_out_or_raised_with_the_numbers(self):
-        server = self.enter(Server("--echo-dim=4", "--echo-delay-us=200000", "--max-queue=2", replicas=1))
-        patient, hasty = self.client(server.address), self.client(server.address, retry=False)
+        server = self.enter(Server("--echo-dim=4", "--max-queue=2", "--health-interval=60", replicas=1))
+        # Between the patient one and the server, so that its attempts are counted.
+        relay = self.scripted(answer=lambda request, context: relayed(server, request, context), info=server.info())
+        patient, hasty = self.client(relay.address), self.client(server.address, retry=False)
         hasty.embed("first contact")
-        patient.embed("first contact")
-        calls = [server.stub.Encode.future(pb.EncodeRequest(prompts=[f"{i}"], n_prompts=1, model_name="echo"))
-                 for i in range(2)]
-        until(lambda: requests_in_house(server) == 2, "the queue is full")
-        self.raises(zerohop.Overloaded, lambda: hasty.embed("a"), "is overloaded: .* the limit is 2", server.address)
-        np.testing.assert_array_equal(patient.embed("a"), echo_rows(["a"], 4))
+        with stopped(server.replica_pids()):
+            calls = [server.stub.Encode.future(pb.EncodeRequest(prompts=[f"{i}"], n_prompts=1, model_name="echo"))
+                     for i in range(2)]
+            until(lambda: requests_in_house(server) == 2, "the queue is full")
+            self.raises(zerohop.Overloaded, lambda: hasty.embed("a"), "is overloaded: .* the limit is 2",
+                        server.address)
+            waits = self.in_thread(lambda: patient.embed("a"))
+            until(lambda: relay.attempts == 2, "the first attempt is refused")
+        np.testing.assert_array_equal(waits.result(), echo_rows(["a"], 4))
         for call in calls:
             call.result()
 
     # A server that starts
 
     def test_a_start_is_waited_for_if_asked(self):
-        port = free_port()
+        port = self.enter(reserved_port())
         client = self.client(f"127.0.0.1:{port}", wait_ready=PATIENCE_S)
         call = self.in_thread(lambda: client.embed(["a"]))
         self.assertRaises(zerohop.Unavailable, client.health)
@@ -328,7 +362,7 @@ class Claims:
             np.testing.assert_array_equal(call.result(), echo_rows(["a"], 4))
 
     def test_a_server_that_is_not_ready_in_time_is_told(self):
-        address = f"127.0.0.1:{free_port()}"
+        address = f"127.0.0.1:{self.enter(reserved_port())}"
         self.raises(zerohop.Unavailable, lambda: self.client(address, wait_ready=0.2).embed("a"),
                     r"was not ready within 0.2 s: .*refused", address)
         self.raises(zerohop.DeadlineExceeded, lambda: self.client(address, wait_ready=60).embed("a", timeout=0.2),
@@ -341,7 +375,7 @@ class Claims:
     # Errors
 
     def test_nobody_listens(self):
-        address = f"127.0.0.1:{free_port()}"
+        address = f"127.0.0.1:{self.enter(reserved_port())}"
         self.raises(zerohop.Unavailable, lambda: self.client(address).embed("a"), "not available: .*refused", address)
 
     def test_the_prompt_at_fault_is_named_by_its_place_in_the_callers_list(self):
@@ -443,11 +477,68 @@ class Claims:
             self.raises(zerohop.ZerohopError, use, "is closed", server.address)
         client.close()
 
+    def test_a_call_that_meets_a_close_ends_as_one_before_it_or_after_it(self):
+        def use(client, method):
+            with contextlib.suppress(zerohop.Cancelled):  # before
+                while True:
+                    method(client)
+
+        for _ in range(10):
+            client = self.client(batch_prompts=1)
+            calls = [self.in_thread(lambda m=method, c=client: use(c, m)) for method in
+                     (lambda c: c.embed(["a"] * 20), lambda c: c.info(), lambda c: c.health()) for _ in range(3)]
+            client.embed("a")
+            client.close()
+            for call in calls:
+                if call.exception() is not None:
+                    self.raises(zerohop.ZerohopError, call.result, "is closed")
+
     def test_settings_that_cannot_be_are_refused(self):
-        for address, settings in (("http://host:1", {}), ("", {}), ("h:1", {"batch_prompts": 0}),
-                                  ("h:1", {"in_flight": 0}), ("h:1", {"batch_bytes": MAX_MESSAGE})):
-            with self.assertRaises(ValueError):
+        for address, settings, kind, sentence in (
+                ("http://host:1", {}, ValueError, "is host:port, not 'http://host:1'"),
+                ("", {}, ValueError, "is host:port, not ''"),
+                ("localhost", {}, ValueError, "is host:port, not 'localhost'"),
+                ("h:", {}, ValueError, "is host:port"), ("h:0", {}, ValueError, "is host:port"),
+                ("h:65536", {}, ValueError, "is host:port"), ("::1", {}, ValueError, "is host:port"),
+                (50050, {}, TypeError, "^addr must be a str, not a int"),
+                ("h:1", {"model": 1}, TypeError, "^model must be a str, not a int"),
+                ("h:1", {"wait_ready": "5"}, TypeError, "^wait_ready must be a number of seconds or None, not a str"),
+                ("h:1", {"wait_ready": -1}, ValueError, "^wait_ready must be from 0 to .* not -1"),
+                ("h:1", {"batch_prompts": 0}, ValueError, "^batch_prompts must be from 1 to .* not 0"),
+                ("h:1", {"batch_prompts": 1.5}, TypeError, "^batch_prompts must be an int, not a float"),
+                ("h:1", {"batch_bytes": MAX_MESSAGE}, ValueError, "^batch_bytes must be from 1 to "),
+                ("h:1", {"in_flight": 0}, ValueError, "^in_flight must be from 1 to .* not 0")):
+            with self.assertRaisesRegex(kind, sentence):
                 self.kind(address, **settings)
+        for address in ("localhost:1", "a-b.example:65535", "127.0.0.1:1", "[::1]:50050"):
+            self.client(address)
+
+    def test_arguments_that_cannot_be_are_refused_before_anything_is_sent(self):
+        server = self.scripted()
+        client = self.client(server.address)
+        for arguments, kind, sentence in (
+                ({"priority": 2**40}, ValueError, "^priority must be from -2147483648 to 2147483647, not 10995"),
+                ({"priority": "high"}, TypeError, "^priority must be an int, not a str"),
+                ({"request_id": 7}, TypeError, "^request_id must be a str, not a int"),
+                ({"request_id": "\ud800"}, ValueError, "^request_id cannot be written as UTF-8: .* at character 0"),
+                ({"timeout": "5"}, TypeError, "^timeout must be a number of seconds or None, not a str"),
+                ({"timeout": -1}, ValueError, "^timeout must be from 0 to 1000000000 seconds or None, not -1"),
+                ({"timeout": float("nan")}, ValueError, "not nan"), ({"timeout": float("inf")}, ValueError, "not inf")):
+            calls = [lambda a=arguments: client.embed(["a"], **a), lambda a=arguments: client.embed_tokens([[1]], **a)]
+            if "request_id" in arguments:
+                calls.append(lambda a=arguments: client.abort(**a))
+            if "timeout" in arguments:
+                calls += [lambda a=arguments: client.info(**a), lambda a=arguments: client.health(**a),
+                          lambda a=arguments: client.abort("a", **a)]
+            for call in calls:
+                with self.assertRaisesRegex(kind, sentence):
+                    call()
+        for call, name in ((lambda: client.embed(5), "texts"), (lambda: client.embed_tokens(None), "prompts")):
+            with self.assertRaisesRegex(TypeError, f"^{name} must be an iterable, not a "):
+                call()
+        self.assertEqual(server.requests, [])
+        most = {"priority": np.int32(2**31 - 1), "timeout": np.float32(10**9), "request_id": "é"}
+        self.assertEqual(client.embed(["a"], **most).shape, (1, 4))
 
     # The rest
 

@@ -94,6 +94,21 @@ class Plain(unittest.TestCase, Refused):
                            ["a", "b", "raise so it is", "c"])
         until(lambda: printed(self.server, "in obey"), "the traceback is in the log")
 
+    def test_what_can_hardly_be_said_is_said_all_the_same(self):
+        for text, said in (("raise-what-cannot-be-shown", r"Unshowable: \(an exception that cannot be shown\)"),
+                           ("raise-half-a-character", r"OSError: no file \?")):
+            self.check_refused(self.server, grpc.StatusCode.UNAVAILABLE, said, [text])
+        self.check_refused(self.server, grpc.StatusCode.INVALID_ARGUMENT, "^Prompt 1: 42$", ["a", "number-as-a-reason"])
+
+    def test_rows_that_a_thread_still_writes_to_are_not_anybody_elses(self):
+        self.check_refused(self.server, grpc.StatusCode.UNAVAILABLE, "TimeoutError: gave up", ["leave-it-to-a-thread"])
+        texts = [f"after the thread {i}" for i in range(200)]
+        np.testing.assert_array_equal(rows_of(self.server.encode(texts)), known_rows(texts))
+
+    def test_processes_of_an_engine_hear_signals(self):
+        for text in ("end-a-child", "end-a-fork"):
+            np.testing.assert_array_equal(rows_of(self.server.encode([text])), known_rows([text]))
+
     def test_exit_is_an_exception_like_any_other(self):
         self.check_refused(self.server, grpc.StatusCode.UNAVAILABLE, "prompt 0: SystemExit: 3", ["exit now"])
 
@@ -244,7 +259,36 @@ class Tasks(unittest.TestCase, Refused):
         until(lambda: self.count("no longer waits") > ended, "the engine lets go")
         self.assertTrue(printed(self.server, "has a deadline: True"))
 
+    def test_rows_that_a_cancelled_task_has_left_to_a_thread_are_not_anybody_elses(self):
+        late = [self.start(f"leave-it-to-a-thread {i}", timeout=0.1) for i in range(4)]
+        for call in late:
+            self.assertEqual(call.exception().code(), grpc.StatusCode.DEADLINE_EXCEEDED)
+        for k in range(10):
+            texts = [f"{k} after the thread {i}" for i in range(100)]
+            np.testing.assert_array_equal(rows_of(self.server.encode(texts)), known_rows(texts))
+
+    def test_rows_of_an_attempt_that_failed_are_no_answer(self):
+        self.check_refused(self.server, grpc.StatusCode.UNAVAILABLE, "RuntimeError: embed did not fill row 0 of 1",
+                           ["fill-then-raise", "b"])
+
+    def test_an_engine_that_finishes_nothing_is_replaced_though_callers_give_up_sooner(self):
+        with serve("Tasks", "--step-timeout=0.5", replicas=1) as server:
+            def restarts():
+                with self.assertRaises(grpc.RpcError):
+                    server.encode(["wait"], timeout=0.1)
+                return int(field_of(server.info().replica_infos[0], "restarts"))
+
+            until(lambda: restarts() > 0, "the replica is replaced")
+            until(lambda: printed(server, "hang: the engine has had work for"), "it says why")
+
+    def test_health_is_asked_for_only_when_it_has_loaded(self):
+        with serve("Tasks", "--load-for=1.5", replicas=1) as server:
+            self.assertEqual(field_of(server.info().replica_infos[0], "restarts"), "0")
+
     def test_what_is_cancelled_before_it_could_begin_is_let_go_of(self):
+        said = self.count("a hog")
+        blocker = self.start("print a hog")
+        until(lambda: self.count("a hog") > said, "the loop is at work")
         blocker = self.start("hold-the-gil-for 0.5")
         calls = [self.start(f"wait in line {i}", timeout=0.2) for i in range(20)]
         for call in calls:
@@ -285,11 +329,13 @@ class Starting(unittest.TestCase):
     def test_a_start_that_cannot_succeed_is_one_sentence(self):
         for engine, flags, sentence in (
                 ("known_engines:Plain", ["--fail-to-load"], "RuntimeError: the weights are not there"),
-                ("known_engines:Plain", ["--delay=soon"], "ValueError: --delay: expected float, got 'soon'"),
+                ("known_engines:Plain", ["--delay=soon"], "--delay: expected float, got 'soon'"),
                 ("known_engines:Plain", ["--bogus", "3"], "nobody takes --bogus"),
                 ("known_engines:NoEmbed", [], "NoEmbed has no method embed"),
                 ("known_engines:WrongInfo", [], "info().dim is 0, expected an integer of at least 1"),
                 ("known_engines:Misspelt", [], "info() has an unknown key 'max_token'"),
+                ("known_engines:HalfAsync", [], "HalfAsync.load is `async def` and embed is not"),
+                (str(EXAMPLE.parents[2] / "tests" / "process" / "load.py"), [], "has ended without a call of zerohop.replica.serve"),
                 ("known_engines:Nobody", [], "the module known_engines has no Nobody"),
                 ("no_such_module:Engine", [], "ModuleNotFoundError: No module named 'no_such_module'"),
                 ("oracle", [], "expected openvino, echo, vllm, sentence-transformers, module:Class"),
@@ -309,8 +355,23 @@ class Starting(unittest.TestCase):
                 server.encode(["a"])
                 server.channel.close()
                 self.assertEqual(server.stop(signal.SIGTERM), 0)
+                self.assertEqual(sum(line.endswith(": closed") for line in server.log), 2, server.log)
                 self.assertEqual([pid for pid in pids if runs(pid)], [])
                 self.assertFalse(printed(server, "died"), server.log)
+
+
+    def test_a_coroutine_in_disguise_is_told_to_show_itself(self):
+        with serve("Disguised", replicas=1) as server:
+            with self.assertRaises(grpc.RpcError) as caught:
+                server.encode(["a"])
+            self.assertIn("embed returned something to be awaited", caught.exception.details())
+
+    def test_an_engine_that_is_started_by_hand_says_who_starts_engines(self):
+        for engine in ("Plain", "Tasks"):
+            command = [sys.executable, "-m", "zerohop.replica", f"--engine=known_engines:{engine}"]
+            done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, timeout=PATIENCE_S)
+            self.assertEqual(done.returncode, 2)
+            self.assertRegex(done.stderr, "^a replica is started by `zerohop serve`.*--connect SOCKET\n$")
 
 
 class Attached(unittest.TestCase):

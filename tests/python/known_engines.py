@@ -1,7 +1,9 @@
 """Engines whose texts say what they shall do; anything else gets its known row. For engine_test.py."""
 
 import asyncio
+import concurrent.futures
 import ctypes
+import multiprocessing
 import os
 import pathlib
 import subprocess
@@ -36,12 +38,32 @@ def obey(text):
     if verb == "segfault-while-there-is" and pathlib.Path(argument).exists():
         pathlib.Path(argument).unlink()
         ctypes.string_at(0)
+    if verb == "raise-what-cannot-be-shown":
+        raise Unshowable()
+    if verb == "raise-half-a-character":
+        raise OSError("no file \udc80")
+    if verb == "number-as-a-reason":
+        raise InvalidPrompt(0, 42)
     if verb == "hold-the-gil-for":  # PyDLL keeps the interpreter's lock while it calls
         ctypes.PyDLL(None).usleep(int(float(argument) * 1e6))
     if verb == "print":
         print(argument)
     if verb == "have-a-child":
         print("child", subprocess.Popen(["sleep", "1000"]).pid)
+    if verb == "end-a-child":
+        child = subprocess.Popen(["sleep", "1000"])
+        child.terminate()
+        child.wait()
+    if verb == "end-a-fork":
+        child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(1000,))
+        child.start()
+        child.terminate()
+        child.join()
+
+
+class Unshowable(Exception):
+    def __str__(self):
+        raise RuntimeError("no words")
 
 
 class Plain:
@@ -52,6 +74,8 @@ class Plain:
             raise RuntimeError("the weights are\nnot there")
         self.delay = options.take("--delay", 0.0, float)
         self.said = Info(dim=DIM, vocabulary=1000, batch_prompts=options.take("--batch-prompts", 8, int))
+        self.kept = []
+        self.pool = concurrent.futures.ThreadPoolExecutor(1)
 
     def info(self):
         return self.said
@@ -73,11 +97,24 @@ class Plain:
                 continue
             if text == "another shape":
                 return np.zeros((len(batch) + 1, DIM))
+            if text.startswith("leave-it-to-a-thread"):
+                self.pool.submit(write_late, batch.rows[i])
+                raise TimeoutError("gave up")
             if text.startswith("backwards"):
                 batch.rows[::-1] = known_rows(batch.texts)[::-1]
                 break
             batch.rows[i] = known_row(text)
         return None
+
+
+    def close(self):
+        time.sleep(0.05)
+        print("closed")
+
+
+def write_late(row):
+    time.sleep(0.3)
+    row[:] = 666
 
 
 class Returning(Plain):
@@ -91,8 +128,9 @@ class Tasks:
     """embed is a coroutine."""
 
     async def load(self, options):
-        await asyncio.sleep(0)
+        await asyncio.sleep(options.take("--load-for", 0.0, float))
         self.together = 0
+        self.pool = concurrent.futures.ThreadPoolExecutor(1)
         self.met = asyncio.Condition()
         self.well = True
 
@@ -112,6 +150,13 @@ class Tasks:
                     await asyncio.Event().wait()
                 finally:
                     print("no longer waits")
+            if verb == "leave-it-to-a-thread":
+                await asyncio.get_running_loop().run_in_executor(self.pool, write_late, batch.rows[i])
+            if verb == "fill-then-raise" and len(batch) > 1:
+                batch.rows[:] = known_rows(batch.texts)
+                raise ArithmeticError("after all")
+            if verb == "fill-then-raise":
+                continue
             if verb == "fall-ill":
                 self.well = False
             obey(text)
@@ -126,6 +171,20 @@ class Tasks:
     async def check_health(self):
         if not self.well:
             raise ConnectionError("the core is dead")
+
+
+    async def close(self):
+        await asyncio.sleep(0.05)
+        print("closed")
+
+
+class HalfAsync(Plain):
+    async def load(self, options): ...
+
+
+class Disguised(Plain):
+    def embed(self, batch):
+        return asyncio.sleep(0)
 
 
 class NoEmbed:

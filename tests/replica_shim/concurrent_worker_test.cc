@@ -26,7 +26,7 @@ class ManualEngine final : public ConcurrentEngine {
     std::lock_guard lock(lock_);
     cancelled.push_back(task->submission().cookie);
     changed_.notify_all();
-    if (lets_go) task->Finish({.status = CompletionStatus::kWithdrawn});
+    task->Finish({.status = CompletionStatus::kWithdrawn});
   }
 
   // Takes the oldest that waits, or the youngest.
@@ -36,6 +36,10 @@ class ManualEngine final : public ConcurrentEngine {
     std::shared_ptr<Task> task = youngest ? begun_.back() : begun_.front();
     youngest ? begun_.pop_back() : begun_.pop_front();
     return task;
+  }
+  bool HasBegun() {
+    std::lock_guard lock(lock_);
+    return !begun_.empty();
   }
   void AwaitCancel() {
     std::unique_lock lock(lock_);
@@ -47,7 +51,6 @@ class ManualEngine final : public ConcurrentEngine {
   }
 
   std::vector<uint64_t> cancelled;  // cookies
-  bool lets_go = true;              // finishes what is cancelled
 
  private:
   std::mutex lock_;
@@ -70,11 +73,12 @@ void Answer(Task& task) {
 // The worker on a thread; the test is broker and engine.
 class ConcurrentHouse {
  public:
-  ConcurrentHouse() {
+  explicit ConcurrentHouse(std::chrono::nanoseconds at_most = std::chrono::hours(1)) : step(at_most) {
     worker_ = std::thread([this] {
-      ended = ConcurrentWorker(house.lane.replica, engine, ScriptedEngine::Info(), [this] {
+      ended = ConcurrentWorker(house.lane.replica, engine, ScriptedEngine::Info(), step, [this] {
                 return orders.load();
               }).Serve();
+      done = true;
     });
   }
   ~ConcurrentHouse() { End(Orders::kDrain); }
@@ -89,10 +93,12 @@ class ConcurrentHouse {
   }
   HeartbeatReader Heartbeat() { return house.lane.broker->MakeHeartbeatReader({}); }
 
+  const std::chrono::nanoseconds step;  // what a pass may take
   WorkerHouse house;
   ManualEngine engine;
   std::atomic<Orders> orders{Orders::kServe};
-  absl::Status ended;
+  absl::Status ended;  // when the worker is
+  std::atomic<bool> done{false};
 
  private:
   std::thread worker_;
@@ -124,7 +130,8 @@ TEST(ConcurrentWorker, DrainWaitsForWhatTheEngineHolds) {
   std::thread late([&] { Answer(*task); });
   house.End(Orders::kDrain);
   late.join();
-  EXPECT_EQ(house.house.Completions().size(), 1u);
+  EXPECT_EQ(StatusOf(house.house.Completions().at(0)), CompletionStatus::kOk);
+  EXPECT_TRUE(house.engine.cancelled.empty());
 }
 
 TEST(ConcurrentWorker, AWithdrawnSubmissionIsCancelledOnceAndTheOthersGoOn) {
@@ -205,14 +212,45 @@ TEST(ConcurrentWorker, WhenTheBrokerIsGoneTheEngineIsToldToLetGo) {
   EXPECT_EQ(house.engine.cancelled.size(), 2u);
 }
 
-TEST(ConcurrentWorker, AnEngineThatHoldsWorkShowsNoProgressAndAnIdleOneDoes) {
+TEST(ConcurrentWorker, MoreWorkAndWithdrawnWorkAreNoProgressAndWhatIsFinishedIs) {
   ConcurrentHouse house;
-  house.Submit({"one"});
-  const auto task = house.engine.Take();
   HeartbeatReader heartbeat = house.Heartbeat();
+  HeartbeatReader::Clock::time_point now{};
+  const auto progressed = [&] {  // since the last call
+    heartbeat.Look(now += std::chrono::seconds(1));
+    return heartbeat.ProgressSilentFor(now).count() == 0;
+  };
+  house.Submit({"one"});
+  const auto held = house.engine.Take();
   EXPECT_EQ(heartbeat.phase(), Phase::kRunning);
-  Answer(*task);
+  EXPECT_TRUE(progressed()) << "it has begun";
+  const Submission more = house.Submit({"two"});
+  const auto second = house.engine.Take();
+  EXPECT_FALSE(progressed());
+  house.house.lane.broker->Withdraw(more.slot, more.cookie);
+  while (house.house.Completions().empty()) std::this_thread::yield();
+  EXPECT_FALSE(progressed());
+  house.Submit({"three"});
+  Answer(*house.engine.Take());
+  while (house.house.Completions().empty()) std::this_thread::yield();
+  while (!progressed()) std::this_thread::yield();
+  EXPECT_EQ(heartbeat.phase(), Phase::kRunning);
+  Answer(*held);
   while (house.Heartbeat().phase() != Phase::kIdle) std::this_thread::yield();
+}
+
+TEST(ConcurrentWorker, AnEngineThatFinishesNothingIsFoundOutThoughAllItsWorkIsWithdrawn) {
+  ConcurrentHouse house(std::chrono::milliseconds(20));
+  while (!house.done) {
+    const Submission submission = house.Submit({"one"});
+    while (!house.engine.HasBegun() && !house.done) std::this_thread::yield();
+    if (house.engine.HasBegun()) (void)house.engine.Take();
+    house.house.lane.broker->Withdraw(submission.slot, submission.cookie);
+    while (house.house.Completions().empty() && !house.done) std::this_thread::yield();
+  }
+  house.End(Orders::kServe);
+  EXPECT_TRUE(absl::IsInternal(house.ended));
+  EXPECT_EQ(house.ended.message().find("hang: "), 0u);
 }
 
 TEST(ConcurrentWorker, ManyTasksFinishedByManyThreadsAreEachAnsweredOnce) {

@@ -35,12 +35,14 @@ json ReadyJson() {
 
 TEST(ControlMessage, EveryKindSurvivesTheWay) {
   EXPECT_EQ(RoundTrip(Hello{1, 4711}).pid, 4711);
-  const Offer offer = RoundTrip(Offer{3, ~uint64_t{0}, uint64_t{1} << 63, 50'000, 100'000'000});
+  const Offer offer =
+      RoundTrip(Offer{3, ~uint64_t{0}, uint64_t{1} << 63, 50'000, 100'000'000, 60'000'000'000});
   EXPECT_EQ(offer.replica, 3u);
   EXPECT_EQ(offer.epoch, ~uint64_t{0}) << "an epoch is 64 random bits";
   EXPECT_EQ(offer.generation, uint64_t{1} << 63);
   EXPECT_EQ(offer.spin_ns, 50'000);
   EXPECT_EQ(offer.beat_ns, 100'000'000);
+  EXPECT_EQ(offer.step_ns, 60'000'000'000);
   EXPECT_EQ(RoundTrip(Failed{"no such file"}).reason, "no such file");
   (void)RoundTrip(Drain{});
   const EngineInfo info =

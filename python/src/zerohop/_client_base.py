@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,12 +13,14 @@ import numpy as np
 
 from . import _wire
 from ._errors import BadAnswer, DeadlineExceeded, Unavailable, ZerohopError
-from ._job import MAX_PROMPT_BYTES, Deadline, Job, Prompts, Rows, cut
+from ._job import MAX_PROMPT_BYTES, Deadline, Job, Prompts, Rows, check_int, check_seconds, check_str, cut
 
 # Info, health and abort are answered from memory, so a server that takes longer is not there.
 CONTROL_TIMEOUT_S = 30.0
 # Between two looks at a server that is starting.
 POLL_S = 0.1
+# A host has no colon, but for an IPv6 address in brackets.
+_ADDRESS = re.compile(r"(?:[^\s:/\[\]]+|\[[0-9A-Fa-f:.%\w]+\]):([0-9]{1,5})")
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,7 @@ class ClientBase:
     """A client of one server; makes one connection, when it is first needed.
 
     Args:
-        addr: "host:port".
+        addr: "host:port"; an IPv6 address as "[::1]:port".
         model: name of the model that the server must serve; None asks the server once, at the first use.
         wait_ready: seconds that the first use waits for a server that is starting; None does not wait.
         retry: whether requests that the server could not take (UNAVAILABLE, RESOURCE_EXHAUSTED) are sent again, up
@@ -81,16 +84,23 @@ class ClientBase:
 
     Closes its connection at the end of a `with` block, or by `close`. May be used for any number of calls at a time;
     not across a fork.
+
+    Raises:
+        ValueError, TypeError: for settings that cannot be.
     """
 
     def __init__(self, addr: str, *, model: str | None = None, wait_ready: float | None = None, retry: bool = True,
                  batch_prompts: int = 256, batch_bytes: int = 8 << 20, in_flight: int = 4) -> None:
-        if "://" in addr or not addr:
+        check_str("addr", addr)
+        found = _ADDRESS.fullmatch(addr)
+        if found is None or not 1 <= int(found.group(1)) <= 65535:
             raise ValueError(f"The address of a server is host:port, not {addr!r}")
-        if batch_prompts < 1 or in_flight < 1:
-            raise ValueError("batch_prompts and in_flight must be at least 1")
-        if not 1 <= batch_bytes <= MAX_PROMPT_BYTES:
-            raise ValueError(f"batch_bytes must be from 1 to {MAX_PROMPT_BYTES}, what a message can hold")
+        if model is not None:
+            check_str("model", model)
+        check_seconds("wait_ready", wait_ready)
+        check_int("batch_prompts", batch_prompts, 1, 2**31 - 1)
+        check_int("batch_bytes", batch_bytes, 1, MAX_PROMPT_BYTES)
+        check_int("in_flight", in_flight, 1, 2**31 - 1)
         self.address = addr
         self._model = model
         self._wait_ready = wait_ready
@@ -107,6 +117,16 @@ class ClientBase:
     def _check_open(self) -> None:
         if self._closed:
             raise ZerohopError(f"This client of {self.address} is closed", address=self.address)
+
+    @contextlib.contextmanager
+    def _while_open(self) -> Iterator[None]:
+        """Around the use of a channel, which another thread or task may close meanwhile."""
+        self._check_open()
+        try:
+            yield
+        except (ValueError, grpc.aio.UsageError):  # gRPC's words for a channel that is closed
+            self._check_open()
+            raise
 
     def _message(self, method: str, **fields: Any) -> Any:
         return _wire.MESSAGES[_wire.METHODS[method][0]](**fields)

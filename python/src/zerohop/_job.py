@@ -25,12 +25,46 @@ Rows = npt.NDArray[np.float32]
 _FRAME_BYTES = 6
 # What a request may hold: room is left for its id and the model's name.
 MAX_PROMPT_BYTES = MAX_MESSAGE_BYTES - (1 << 20)
+# gRPC takes what is much longer, and also infinity, for no time at all.
+MAX_SECONDS = 10**9
+
+
+def check_int(name: str, value: Any, least: int, most: int) -> None:
+    """Raises what a caller's argument of this name deserves, as the other checks do: TypeError or ValueError."""
+    if not isinstance(value, (int, np.integer)):
+        raise TypeError(f"{name} must be an int, not a {type(value).__name__}")
+    if not least <= value <= most:
+        raise ValueError(f"{name} must be from {least} to {most}, not {value}")
+
+
+def check_seconds(name: str, value: Any) -> None:
+    if value is None:
+        return
+    if not isinstance(value, (int, float, np.integer, np.floating)):
+        raise TypeError(f"{name} must be a number of seconds or None, not a {type(value).__name__}")
+    if not 0 <= value <= MAX_SECONDS:  # NaN is not, either
+        raise ValueError(f"{name} must be from 0 to {MAX_SECONDS} seconds or None, not {value}")
+
+
+def check_str(name: str, value: Any) -> None:
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a str, not a {type(value).__name__}")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{name} cannot be written as UTF-8: {error.reason} at character {error.start}") from None
+
+
+def check_request(priority: Any, request_id: Any) -> None:
+    check_int("priority", priority, -2**31, 2**31 - 1)
+    check_str("request_id", request_id)
 
 
 class Deadline:
     """The end of the caller's time. None is for ever."""
 
     def __init__(self, seconds: float | None) -> None:
+        check_seconds("timeout", seconds)
         self.seconds = seconds
         self._end = None if seconds is None else time.monotonic() + seconds
 
@@ -60,9 +94,16 @@ class Prompts:
 
 
 def read_texts(texts: str | Iterable[str]) -> Prompts:
-    """Raises InvalidInput for what is no text."""
-    values = [texts] if isinstance(texts, str) else list(texts)
+    """Raises InvalidInput for what is no text, and TypeError for what cannot hold texts."""
+    values = [texts] if isinstance(texts, str) else list(_iterate("texts", texts))
     return Prompts("prompts", values, [_size_of_text(i, text) for i, text in enumerate(values)])
+
+
+def _iterate(name: str, values: Iterable[Any]) -> Iterator[Any]:
+    try:
+        return iter(values)
+    except TypeError:
+        raise TypeError(f"{name} must be an iterable, not a {type(values).__name__}") from None
 
 
 def _size_of_text(index: int, text: Any) -> int:
@@ -77,8 +118,8 @@ def _size_of_text(index: int, text: Any) -> int:
 
 
 def read_token_ids(prompts: Iterable[TokenIds]) -> Prompts:
-    """Raises InvalidInput for what is no sequence of int32 ids."""
-    values = [_token_blob(i, ids) for i, ids in enumerate(prompts)]
+    """Raises InvalidInput for what is no sequence of int32 ids, and TypeError for what cannot hold prompts."""
+    values = [_token_blob(i, ids) for i, ids in enumerate(_iterate("prompts", prompts))]
     return Prompts("token_id_bytes_i32", values, [_checked_size(i, len(blob)) for i, blob in enumerate(values)])
 
 

@@ -30,7 +30,17 @@ from ._errors import (
     WrongModel,
     ZerohopError,
 )
-from ._job import Deadline, Job, Prompts, Rows, TokenIds, progress_bar, read_texts, read_token_ids
+from ._job import (
+    Deadline,
+    Prompts,
+    Rows,
+    TokenIds,
+    check_request,
+    check_str,
+    progress_bar,
+    read_texts,
+    read_token_ids,
+)
 
 __all__ = [
     "AsyncClient",
@@ -69,6 +79,8 @@ class Client(ClientBase):
         Raises:
             InvalidInput: with the index of the text at fault.
             WrongModel, Overloaded, Unavailable, DeadlineExceeded, Cancelled, BadAnswer: as they say.
+            ZerohopError: the client is closed, or the server failed otherwise.
+            ValueError, TypeError: for an argument that cannot be, such as a timeout below 0; nothing is sent.
             The first request that fails ends the others.
         """
         return self._embed(read_texts(texts), priority, Deadline(timeout), progress, request_id)
@@ -93,10 +105,11 @@ class Client(ClientBase):
         Returns:
             False if none of this id was waiting or running.
         """
+        check_str("request_id", request_id)
         return bool(self._call("Abort", Deadline(timeout), request_id=request_id).success)
 
     def close(self) -> None:
-        """Closes the connection; calls that wait raise Cancelled. May be called twice."""
+        """Closes the connection; calls that wait raise Cancelled, later ones ZerohopError. May be called twice."""
         self._closed = True
         self._channel.close()
 
@@ -112,9 +125,9 @@ class Client(ClientBase):
         self._methods = {name: _wire.bind(self._channel, name) for name in _wire.METHODS}
 
     def _call(self, method: str, deadline: Deadline, **fields: Any) -> Any:
-        self._check_open()
         try:
-            return self._methods[method](self._message(method, **fields), timeout=deadline.left())
+            with self._while_open():
+                return self._methods[method](self._message(method, **fields), timeout=deadline.left())
         except grpc.RpcError as error:
             raise _errors.from_rpc(error, self.address, timeout=deadline.seconds) from error
 
@@ -130,6 +143,7 @@ class Client(ClientBase):
 
     def _embed(self, prompts: Prompts, priority: int, deadline: Deadline, progress: bool | None,
                request_id: str) -> Rows:
+        check_request(priority, request_id)
         self._contact(deadline)
         if len(prompts) == 0:
             return self._no_rows(self.info(timeout=deadline.at_most(CONTROL_TIMEOUT_S).left()))
@@ -139,14 +153,14 @@ class Client(ClientBase):
 
         def send_one() -> None:
             for part in itertools.islice(job.unsent_parts(), 1):
-                self._check_open()
-                call = self._methods["Encode"].future(job.request(part), timeout=deadline.left())
+                with self._while_open():
+                    call = self._methods["Encode"].future(job.request(part), timeout=deadline.left())
                 running[call] = part
                 call.add_done_callback(ended.put)
 
         try:
             with progress_bar(job, self._in_flight, progress) as bar:
-                for _ in range(self._in_flight):
+                for _ in range(min(self._in_flight, job.n_requests)):
                     send_one()
                 while running:
                     call = ended.get()
@@ -186,6 +200,7 @@ class AsyncClient(ClientBase):
 
     async def abort(self, request_id: str, *, timeout: float | None = CONTROL_TIMEOUT_S) -> bool:
         """As `Client.abort`."""
+        check_str("request_id", request_id)
         return bool((await self._call("Abort", Deadline(timeout), request_id=request_id)).success)
 
     async def close(self) -> None:
@@ -219,17 +234,18 @@ class AsyncClient(ClientBase):
     async def _call(self, method: str, deadline: Deadline, **fields: Any) -> Any:
         call = self._method(method)
         try:
-            return await self._answer(call(self._message(method, **fields), timeout=deadline.left()))
+            return await self._answer(call, self._message(method, **fields), deadline)
         except grpc.RpcError as error:
             raise _errors.from_rpc(error, self.address, timeout=deadline.seconds) from error
 
-    async def _answer(self, call: Any) -> Any:
-        try:
-            return await call
-        except asyncio.CancelledError:
-            if self._closed:  # not the task was cancelled, but the call, by another task's close
-                raise Cancelled(f"The client of {self.address} was closed", address=self.address) from None
-            raise
+    async def _answer(self, call: Any, request: Any, deadline: Deadline) -> Any:
+        with self._while_open():
+            try:
+                return await call(request, timeout=deadline.left())
+            except asyncio.CancelledError:
+                if self._closed:  # not the task was cancelled, but the call, by another task's close
+                    raise Cancelled(f"The client of {self.address} was closed", address=self.address) from None
+                raise
 
     async def _contact(self, deadline: Deadline) -> None:
         wait = self._first_contact(deadline)
@@ -243,6 +259,7 @@ class AsyncClient(ClientBase):
 
     async def _embed(self, prompts: Prompts, priority: int, deadline: Deadline, progress: bool | None,
                      request_id: str) -> Rows:
+        check_request(priority, request_id)
         await self._contact(deadline)
         if len(prompts) == 0:
             return self._no_rows(await self.info(timeout=deadline.at_most(CONTROL_TIMEOUT_S).left()))
@@ -252,14 +269,14 @@ class AsyncClient(ClientBase):
         async def work(bar: Any) -> None:
             for part in job.unsent_parts():
                 try:
-                    response = await self._answer(encode(job.request(part), timeout=deadline.left()))
+                    response = await self._answer(encode, job.request(part), deadline)
                 except grpc.RpcError as error:
                     raise job.failure(error, part, deadline) from error
                 job.accept(part, response)
                 bar.update(len(part))
 
         with progress_bar(job, self._in_flight, progress) as bar:
-            workers = [asyncio.ensure_future(work(bar)) for _ in range(self._in_flight)]
+            workers = [asyncio.ensure_future(work(bar)) for _ in range(min(self._in_flight, job.n_requests))]
             try:
                 await asyncio.gather(*workers)  # raises the first failure
             finally:

@@ -216,7 +216,7 @@ TEST(Router, ReplicaIsToldTheEarlierOfDeadlineAndForwardTimeout) {
   EXPECT_EQ(house.replica(0).TakeOne()->deadline_monotonic_ns, ns(deadline));
 }
 
-TEST(Router, WorkThatItsReplicaFoundPastItsDeadlineIsWithdrawn) {
+TEST(Router, WorkThatItsReplicaFoundPastItsDeadlineIsExpired) {
   RouterHouse house;
   house.Serve(0);
   auto late = std::make_unique<TestCall>(std::vector<std::string>{"late"});
@@ -224,7 +224,7 @@ TEST(Router, WorkThatItsReplicaFoundPastItsDeadlineIsWithdrawn) {
   TestCall& call = house.Submit(std::move(late));
   house.replica(0).Refuse(*house.replica(0).TakeOne(), CompletionStatus::kWithdrawn, "");
   house.Reap();
-  EXPECT_EQ(call.outcome(), Outcome::kWithdrawn);
+  EXPECT_EQ(call.outcome(), Outcome::kExpired);
   EXPECT_EQ(call.answers(), 1);
 }
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
-from typing import Any, Optional, Union, overload
+from typing import Any, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -19,8 +20,8 @@ class InvalidPrompt(Exception):
 
     def __init__(self, index: int, reason: str) -> None:
         super().__init__(index, reason)
-        self.index = index
-        self.reason = reason
+        self.index = max(0, operator.index(index))
+        self.reason = " ".join(str(reason).split()).encode(errors="replace").decode() or "the engine does not accept it"
 
     def __str__(self) -> str:
         return self.reason
@@ -49,12 +50,12 @@ class Rows(Sequence[npt.NDArray[np.float32]]):
     def __getitem__(self, at: int) -> npt.NDArray[np.float32]: ...
     @overload
     def __getitem__(self, at: slice) -> list[npt.NDArray[np.float32]]: ...
-    def __getitem__(self, at: Union[int, slice]) -> Any:
+    def __getitem__(self, at: int | slice) -> Any:
         if isinstance(at, slice):
             return [self._native.row(i) for i in self._indices[at]]
         return self._native.row(self._indices[at])
 
-    def __setitem__(self, at: Union[int, slice], values: npt.ArrayLike) -> None:
+    def __setitem__(self, at: int | slice, values: npt.ArrayLike) -> None:
         array = np.asarray(values, dtype=np.float32)
         if not isinstance(at, slice):
             _check_shape(array, (self.shape[1],))
@@ -77,10 +78,11 @@ def _check_shape(array: npt.NDArray[np.float32], expected: tuple[int, ...]) -> N
 class Batch:
     """n prompts, all of them texts or all of them token ids, and n rows to fill.
 
-    Everything here is valid only during `embed`: the memory is then used for other requests.
+    Everything here is for `embed` alone. The answer is sent when `embed` has ended and nobody holds a view of the
+    batch any more, for the memory is then used for other requests; so do not keep views.
     """
 
-    def __init__(self, native: NativeBatch, number: str, only: Optional[int] = None) -> None:
+    def __init__(self, native: NativeBatch, number: str, only: int | None = None) -> None:
         self._native = native
         self._indices: Sequence[int] = range(len(native)) if only is None else [only]
         self.id: str = number
@@ -121,7 +123,7 @@ class Batch:
         return self._native.priority
 
     @property
-    def deadline(self) -> Optional[float]:
+    def deadline(self) -> float | None:
         """When nobody waits any more, in seconds of time.monotonic(). None: no deadline, or the shim makes the batches."""
         return self._native.deadline
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable
 from dataclasses import dataclass, fields
-from typing import Any, Protocol, Union
+from typing import Any, Protocol
 
 from zerohop.replica._batch import Batch
 from zerohop.replica._options import Options
@@ -37,7 +37,7 @@ class Info:
 
 
 class Engine(Protocol):
-    """The three methods of an engine. `load` and `embed` may be `async def`, both or `embed` alone.
+    """The three methods of an engine. Where `embed` is `async def`, the others may be so, too.
 
     With a plain `embed`, all calls come on the main thread, one at a time; the shim puts prompts of like length into
     one batch, from as many requests as there are. With `async def embed`, each submission comes as it arrives, several
@@ -45,10 +45,10 @@ class Engine(Protocol):
     deadline), its task is cancelled.
     """
 
-    def load(self, options: Options) -> Union[None, Awaitable[None]]:
+    def load(self, options: Options) -> None | Awaitable[None]:
         """Loads and warms the model. An exception ends the start, with its message as the reason."""
 
-    def info(self) -> Union[Info, dict[str, Any]]:
+    def info(self) -> Info | dict[str, Any] | Awaitable[Info | dict[str, Any]]:
         """After load: what it serves."""
         ...
 
@@ -61,8 +61,8 @@ class Engine(Protocol):
 
 
 # Also looked for:
-#   check_health(self)  async engines; called every second; an exception ends the replica, which is replaced
-#   close(self)         at the end of a drained replica
+#   check_health(self)  async engines; called every second after load; an exception ends the replica, which is replaced
+#   close(self)         when the broker has drained a replica that it started, before the process ends
 
 
 def checked_info(said: Any, engine: object) -> Info:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Optional
+from typing import Any
 
 # Taken by the shim and the same for every engine; everything else is the engine's.
 _KNOWN = ("engine", "model", "dtype", "threads", "cpu", "connect")
@@ -16,7 +16,7 @@ class Options:
     model    a folder, or the name that --model gave where no folder of that name was found
     dtype    as --dtype gave it: "auto" where nothing was said
     threads  compute threads that this replica should use
-    cpu      the CPU that the main thread is pinned to (engines with a plain `embed`); None: not pinned
+    cpu      the CPU that the main thread is pinned to, by a supervisor's --cpu (engines with a plain `embed`); None: not pinned
     connect  path of the broker's control socket; empty: the broker has started us
     flags    what nobody has taken yet, in order. Those that are left after load() end the start
     """
@@ -25,7 +25,7 @@ class Options:
     model: str = ""
     dtype: str = "auto"
     threads: int = 1
-    cpu: Optional[int] = None
+    cpu: int | None = None
     connect: str = ""
     flags: list[str] = field(default_factory=list)
 
@@ -34,7 +34,7 @@ class Options:
 
         ValueError where the value is missing, or not of the type.
         """
-        said: Optional[str] = None
+        said: str | None = None
         left: list[str] = []
         words = iter(self.flags)
         for word in words:

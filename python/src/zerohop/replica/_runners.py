@@ -3,29 +3,36 @@
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
 import functools
+import gc
 import inspect
 import itertools
 import os
 import sys
 import time
 import traceback
-from typing import Any, Optional
+from collections.abc import Coroutine
+from typing import Any, TypeVar
 
 from zerohop._shim import NativeBatch
 from zerohop.replica._batch import Batch, InvalidPrompt
 from zerohop.replica._engine import Info, checked_info
 from zerohop.replica._options import Options
 
+Result = TypeVar("Result")
+
 _BETWEEN_HEALTH_CHECKS_S = 1.0
 _BETWEEN_TRACEBACKS_S = 1.0
+_BETWEEN_LOOKS_AT_VIEWS_S = 0.001
 _shown_at = -_BETWEEN_TRACEBACKS_S
 
 
 def in_words(error: BaseException) -> str:
-    """One line: type and message."""
-    message = " ".join(str(error).split())
+    """One line, type and message, whatever the message is made of."""
+    try:
+        message = " ".join(str(error).split()).encode(errors="replace").decode()
+    except BaseException:
+        message = "(an exception that cannot be shown)"
     return f"{type(error).__name__}: {message}" if message else type(error).__name__
 
 
@@ -35,26 +42,34 @@ def show(error: BaseException) -> None:
     if time.monotonic() - _shown_at < _BETWEEN_TRACEBACKS_S:
         return
     _shown_at = time.monotonic()
-    traceback.print_exception(type(error), error, error.__traceback__)
+    try:
+        traceback.print_exception(type(error), error, error.__traceback__)
+    except BaseException:
+        print(in_words(error), file=sys.stderr)
     sys.stderr.flush()
 
 
-def _untaken(options: Options) -> Optional[str]:
+def _untaken(options: Options) -> str | None:
     return f"nobody takes {options.flags[0]}" if options.flags else None
+
+
+def _why_not_loaded(error: BaseException) -> str:
+    """A ValueError is a sentence about flags, or about what info() says; anything else is shown whole."""
+    if isinstance(error, ValueError):
+        return in_words(error).removeprefix(f"{type(error).__name__}: ")
+    show(error)
+    return in_words(error)
 
 
 def _take_result(batch: Batch, result: Any) -> None:
     """Copies what embed returned, if anything, and looks whether every row was filled."""
+    if inspect.isawaitable(result):
+        raise TypeError("embed returned something to be awaited: declare it with `async def`")
     if result is not None:
         batch.rows[:] = result
     unfilled = batch._native.first_unfilled()
     if unfilled is not None and unfilled in batch._indices:
         raise RuntimeError(f"embed did not fill row {batch._indices.index(unfilled)} of {len(batch)}")
-
-
-def _place(error: InvalidPrompt, batch: Batch) -> int:
-    """Index within the submission; an engine may be wrong about it."""
-    return batch._indices[error.index if 0 <= error.index < len(batch) else 0]
 
 
 class BatchRunner:
@@ -64,28 +79,49 @@ class BatchRunner:
         self._engine, self._options = engine, options
         self._numbers = itertools.count()
 
-    def load(self) -> tuple[Optional[Info], str]:
+    def load(self) -> tuple[Info | None, str]:
         try:
             self._engine.load(self._options)
             info = checked_info(self._engine.info(), self._engine)
         except BaseException as error:  # SystemExit, too: the broker is to know why
-            show(error)
-            return None, in_words(error)
+            return None, _why_not_loaded(error)
         untaken = _untaken(self._options)
         return (None, untaken) if untaken else (info, "")
 
     def run(self, native: NativeBatch) -> tuple[str, bool]:
         """What went wrong, empty if nothing did; and whether it is the caller's mistake."""
-        batch = Batch(native, str(next(self._numbers)))
+        ended = self._embed(Batch(native, str(next(self._numbers))))
+        if native.views_held:
+            _await_views(native)
+        return ended
+
+    def _embed(self, batch: Batch) -> tuple[str, bool]:
         try:
             _take_result(batch, self._engine.embed(batch))
             return "", False
         except InvalidPrompt as error:
-            return error.reason or "the engine does not accept it", True
+            return error.reason, True
         except BaseException as error:
             if len(batch) == 1:  # of a larger one the prompts are tried singly
                 show(error)
             return in_words(error), False
+
+    def close(self) -> None:
+        close = getattr(self._engine, "close", None)
+        try:
+            if close is not None:
+                close()
+        except BaseException as error:
+            show(error)
+
+
+def _await_views(native: NativeBatch) -> None:
+    """The rows become an answer, and then another's, when this returns: nobody may be able to write to them."""
+    gc.collect()
+    if native.views_held:
+        print(f"embed has returned, but {native.views_held} views of its batch are still held: waiting", file=sys.stderr)
+    while native.views_held:
+        time.sleep(_BETWEEN_LOOKS_AT_VIEWS_S)
 
 
 class TaskRunner:
@@ -95,14 +131,12 @@ class TaskRunner:
         self._engine, self._options, self._loop = engine, options, loop
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._cancelled: set[int] = set()
+        self._health: asyncio.Task[None] | None = None
 
     # Called by the shim, on its thread.
 
-    def load(self) -> tuple[Optional[Info], str]:
-        future: concurrent.futures.Future[tuple[Optional[Info], str]] = asyncio.run_coroutine_threadsafe(
-            self._load(), self._loop
-        )
-        return future.result()
+    def load(self) -> tuple[Info | None, str]:
+        return self._on_loop(self._load())
 
     def begin(self, native: NativeBatch) -> None:
         self._loop.call_soon_threadsafe(self._start, native)
@@ -110,29 +144,41 @@ class TaskRunner:
     def cancel(self, number: int) -> None:
         self._loop.call_soon_threadsafe(self._stop, number)
 
+    def close(self) -> None:
+        self._on_loop(self._close())
+
+    def _on_loop(self, work: Coroutine[Any, Any, Result]) -> Result:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
     # On the loop.
 
-    async def _load(self) -> tuple[Optional[Info], str]:
+    async def _load(self) -> tuple[Info | None, str]:
         try:
-            loading = self._engine.load(self._options)
-            if inspect.isawaitable(loading):
-                await loading
-            said = self._engine.info()
-            info = checked_info(await said if inspect.isawaitable(said) else said, self._engine)
+            await _finished(self._engine.load(self._options))
+            info = checked_info(await _finished(self._engine.info()), self._engine)
         except BaseException as error:
-            show(error)
-            return None, in_words(error)
+            return None, _why_not_loaded(error)
         untaken = _untaken(self._options)
-        return (None, untaken) if untaken else (info, "")
+        if untaken:
+            return None, untaken
+        if hasattr(self._engine, "check_health"):
+            self._health = self._loop.create_task(self._watch_health())
+        return info, ""
 
     def _start(self, native: NativeBatch) -> None:
         task = self._tasks[native.id] = self._loop.create_task(self._run(native, native.id))
         task.add_done_callback(functools.partial(self._end, native))
 
     def _end(self, native: NativeBatch, task: asyncio.Task[None]) -> None:
-        native.finish_withdrawn()  # heard only if it was cancelled before it began
+        # Heard only if the task has said nothing: it was cancelled before it began, or is of no use.
+        if native.id in self._cancelled:
+            native.finish_withdrawn()
+        else:
+            native.finish_failed(0, "the engine's task ended without a word")
         self._tasks.pop(native.id, None)
         self._cancelled.discard(native.id)
+        if native.views_held:
+            gc.collect()  # an exception that was kept holds frames, and these hold views
 
     def _stop(self, number: int) -> None:
         task = self._tasks.get(number)
@@ -146,7 +192,7 @@ class TaskRunner:
             await self._embed(batch)
             native.finish_ok()
         except InvalidPrompt as error:
-            native.finish_rejected(_place(error, batch), error.reason or "the engine does not accept it")
+            native.finish_rejected(error.index if error.index < len(native) else 0, error.reason)
         except BaseException as error:
             if number in self._cancelled:
                 native.finish_withdrawn()
@@ -154,16 +200,16 @@ class TaskRunner:
                 show(error)
                 native.finish_failed(0, in_words(error))
             else:
-                await self._run_singly(native, batch, number)
+                await self._run_singly(native, batch.id, number)
 
-    async def _run_singly(self, native: NativeBatch, batch: Batch, number: int) -> None:
+    async def _run_singly(self, native: NativeBatch, name: str, number: int) -> None:
         """One prompt of several has failed: which?"""
         for i in range(len(native)):
-            single = Batch(native, f"{batch.id}.{i}", only=i)
+            native.mark_unfilled(i)
             try:
-                await self._embed(single)
+                await self._embed(Batch(native, f"{name}.{i}", only=i))
             except InvalidPrompt as error:
-                return native.finish_rejected(i, error.reason or "the engine does not accept it")
+                return native.finish_rejected(i, error.reason)
             except BaseException as error:
                 if number in self._cancelled:
                     return native.finish_withdrawn()
@@ -174,15 +220,29 @@ class TaskRunner:
     async def _embed(self, batch: Batch) -> None:
         _take_result(batch, await self._engine.embed(batch))
 
-    async def watch_health(self) -> None:
+    async def _watch_health(self) -> None:
         """Ends the process when the engine says that it is not well: the broker replaces it."""
-        check = getattr(self._engine, "check_health", None)
-        while check is not None:
+        while True:
             await asyncio.sleep(_BETWEEN_HEALTH_CHECKS_S)
             try:
-                answer = check()
-                if inspect.isawaitable(answer):
-                    await answer
-            except Exception as error:
+                await _finished(self._engine.check_health())
+            except asyncio.CancelledError:
+                raise
+            except BaseException as error:
                 print(f"the engine is not healthy: {in_words(error)}", file=sys.stderr, flush=True)
                 os._exit(1)
+
+    async def _close(self) -> None:
+        if self._health is not None:
+            self._health.cancel()
+        close = getattr(self._engine, "close", None)
+        try:
+            if close is not None:
+                await _finished(close())
+        except BaseException as error:
+            show(error)
+
+
+async def _finished(result: Any) -> Any:
+    """Of a method that may be a coroutine function or not."""
+    return await result if inspect.isawaitable(result) else result

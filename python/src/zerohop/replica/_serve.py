@@ -10,16 +10,16 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from typing import Any, NoReturn, Optional
+from typing import Any, NoReturn
 
 from zerohop import _shim
 from zerohop.replica._options import Options, parse
-from zerohop.replica._runners import BatchRunner, TaskRunner, in_words, show
+from zerohop.replica._runners import BatchRunner, TaskRunner
 
 _NO_CPU = -1
 
 
-def serve(engine: Any, words: Optional[Sequence[str]] = None) -> NoReturn:
+def serve(engine: Any, words: Sequence[str] | None = None) -> NoReturn:
     """Serves `engine` (see Engine) as one replica of a broker, and ends the process when the broker says so.
 
     engine  an object with load, info and embed
@@ -35,8 +35,14 @@ def serve(engine: Any, words: Optional[Sequence[str]] = None) -> NoReturn:
         leave(_shim.refuse(str(error)))
     if options.connect:
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # the loop is not Python, and would not hear of it
-    status = _serve_tasks(engine, options) if inspect.iscoroutinefunction(engine.embed) else _serve_batches(engine, options)
-    leave(status)
+    elif not _shim.is_spawned():
+        print(_shim.NOT_SPAWNED, file=sys.stderr)
+        leave(2)
+    else:
+        _let_forks_hear_signals()
+    if inspect.iscoroutinefunction(engine.embed):
+        leave(asyncio.run(_serve_tasks(engine, options)))
+    leave(_shim.serve(BatchRunner(engine, options), False, options.connect, _NO_CPU if options.cpu is None else options.cpu))
 
 
 def prepare_process() -> None:
@@ -54,41 +60,35 @@ def leave(status: int) -> NoReturn:
     os._exit(status)
 
 
+def _let_forks_hear_signals() -> None:
+    """The shim pays no heed to these signals; a process that an engine forks is to, from its first moment on."""
+    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+    def obey() -> None:
+        for number in signals:
+            signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
+
+    os.register_at_fork(
+        before=lambda: signal.pthread_sigmask(signal.SIG_BLOCK, signals),
+        after_in_parent=lambda: signal.pthread_sigmask(signal.SIG_UNBLOCK, signals),
+        after_in_child=obey,
+    )
+
+
 def _check_engine(engine: Any) -> None:
     for method in ("load", "info", "embed"):
         if not callable(getattr(engine, method, None)):
             raise TypeError(f"{type(engine).__name__} has no method {method}: an engine has load, info and embed")
+    if inspect.iscoroutinefunction(engine.embed):
+        return
+    for method in ("load", "info"):
+        if inspect.iscoroutinefunction(getattr(engine, method)):
+            raise TypeError(f"{type(engine).__name__}.{method} is `async def` and embed is not: make embed so, too")
 
 
-def _serve_batches(engine: Any, options: Options) -> int:
-    cpu = _NO_CPU if options.cpu is None else options.cpu
-    status = _shim.serve(BatchRunner(engine, options), False, options.connect, cpu)
-    _close(engine)
-    return status
-
-
-def _serve_tasks(engine: Any, options: Options) -> int:
-    async def main() -> int:
-        loop = asyncio.get_running_loop()
-        runner = TaskRunner(engine, options, loop)
-        health = loop.create_task(runner.watch_health())
-        # The loop computes, or has others compute: it is not pinned.
-        status = await loop.run_in_executor(
-            None, functools.partial(_shim.serve, runner, True, options.connect, _NO_CPU)
-        )
-        health.cancel()
-        return status
-
-    status = asyncio.run(main())
-    _close(engine)
-    return status
-
-
-def _close(engine: Any) -> None:
-    try:
-        close = getattr(engine, "close", None)
-        if close is not None:
-            close()
-    except Exception as error:
-        show(error)
-        print(f"the engine could not be closed: {in_words(error)}", file=sys.stderr)
+async def _serve_tasks(engine: Any, options: Options) -> int:
+    loop = asyncio.get_running_loop()
+    serve_lanes = functools.partial(_shim.serve, TaskRunner(engine, options, loop), True, options.connect, _NO_CPU)
+    status = await loop.run_in_executor(None, serve_lanes)
+    leave(status)  # before the loop looks after tasks that nobody waits for
