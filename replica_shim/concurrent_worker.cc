@@ -25,6 +25,10 @@ ConcurrentWorker::ConcurrentWorker(ReplicaLane& lane, ConcurrentEngine& engine, 
 
 absl::Status ConcurrentWorker::Serve() {
   absl::Status ended = ServeUntilTold();
+  {
+    std::lock_guard lock(lock_);
+    why_ended_ = std::string(ended.message());
+  }
   if (!EngineLetsGo()) {
     std::fprintf(stderr, "the engine does not let go of work that it was told to cancel\n");
     ::_exit(1);  // the lane is still in use: no destructor may touch it
@@ -107,7 +111,8 @@ void ConcurrentWorker::Cancel(const std::function<bool(const Task&)>& which) {
 void ConcurrentWorker::Finish(Task& task, SubmissionEnd end) {
   std::lock_guard lock(lock_);
   if (end.status == CompletionStatus::kWithdrawn && !NobodyWaitsFor(lane_, task.submission(), Clock::now())) {
-    end = {.status = CompletionStatus::kFailed, .detail = "the engine was told to let go of it"};
+    end = {.status = CompletionStatus::kFailed,
+           .detail = why_ended_.empty() ? "the engine has dropped it" : why_ended_};
   }
   if (absl::Status published = PublishEnd(lane_, task.submission(), end); !published.ok())
     broken_ = published;
@@ -128,9 +133,10 @@ absl::Status ConcurrentWorker::LookForAHang(Clock::time_point now) {
   if (tasks_.empty()) return absl::OkStatus();
   fruitless_ += since;
   if (fruitless_ <= step_) return absl::OkStatus();
-  const double seconds = std::chrono::duration<double>(fruitless_).count();
-  return absl::InternalError("hang: the engine has had work for " + std::to_string(seconds) +
-                             " s, and finished none that was not withdrawn");
+  char hang[100];
+  std::snprintf(hang, sizeof hang, "hang: the engine has had work for %.3g s and finished none",
+                std::chrono::duration<double>(fruitless_).count());
+  return absl::InternalError(hang);
 }
 
 bool ConcurrentWorker::EngineLetsGo() {

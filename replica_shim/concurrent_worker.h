@@ -15,6 +15,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <string>
 #include <vector>
 
 #include "replica_shim/engine.h"
@@ -61,6 +62,7 @@ class ConcurrentWorker {
   std::condition_variable none_left_;
   std::vector<Held> tasks_;                // not finished
   absl::Status broken_;                    // why nothing more can be published
+  std::string why_ended_;                  // once Serve gives up
   std::chrono::nanoseconds fruitless_{0};  // had work, since it last finished some that was not withdrawn
   std::chrono::steady_clock::time_point looked_at_;
 };

@@ -29,7 +29,7 @@ uint64_t Mix(uint64_t z) {
 }  // namespace
 
 LanePort::LanePort(std::shared_ptr<BrokerLane> lane, BellRinger broker_bell, const EngineInfo& info,
-                   uint64_t credit_tokens)
+                   Credit credit)
     : memory_(std::make_shared<LaneMemory>(std::move(lane), broker_bell)),
       requests_(memory_->lane().geometry().request_arena_bytes),
       responses_(memory_->lane().geometry().response_arena_bytes),
@@ -37,7 +37,7 @@ LanePort::LanePort(std::shared_ptr<BrokerLane> lane, BellRinger broker_bell, con
       dim_(info.dim),
       batch_tokens_(std::max(1u, info.batch_tokens)),
       batch_prompts_(std::max(1u, info.batch_prompts)),
-      credit_tokens_(credit_tokens),
+      credit_(credit),
       next_cookie_(RandomBits()) {
   for (uint32_t i = static_cast<uint32_t>(slots_.size()); i-- > 0;) free_slots_.push_back(i);
 }
@@ -87,6 +87,7 @@ PostResult LanePort::Post(const ShardRef& shard, bool quiet) {
   entry.shard = shard;
   ++shard->attempts;
   tokens_ += shard->tokens;
+  prompts_ += shard->count;
   return PostResult::kPosted;
 }
 
@@ -176,6 +177,7 @@ LanePort::InFlight LanePort::EmptySlot(uint32_t slot) {
   InFlight entry = std::exchange(slots_[slot], InFlight());
   requests_.Free(entry.submission.request_offset);
   tokens_ -= entry.shard->tokens;
+  prompts_ -= entry.shard->count;
   free_slots_.push_back(slot);
   return entry;
 }

@@ -44,19 +44,26 @@ struct HeldShard {
 // A suspect runs alone: a lane is emptied for it, then holds nothing else until it has come back.
 enum class Seclusion { kNone, kEmptying, kSuspectInFlight };
 
+// What a replica may hold; always one shard, however large.
+struct Credit {
+  uint64_t tokens = 0;  // estimated
+  uint64_t prompts =
+      ~uint64_t{0};  // for engines whose time goes by prompts, and for estimates that are too low
+};
+
 enum class [[nodiscard]] PostResult{kPosted, kNoRoom, kCorrupt};
 
 class LanePort {
  public:
-  // `credit_tokens`: estimated tokens that the replica may hold; always one shard, however large.
-  LanePort(std::shared_ptr<BrokerLane> lane, BellRinger broker_bell, const EngineInfo& info,
-           uint64_t credit_tokens);
+  LanePort(std::shared_ptr<BrokerLane> lane, BellRinger broker_bell, const EngineInfo& info, Credit credit);
 
   // Whether ordinary work may be posted now.
   bool HasCredit() const {
-    return tokens_ < credit_tokens_ && !free_slots_.empty() && seclusion == Seclusion::kNone &&
-           garbage_.empty();
+    return tokens_ < credit_.tokens && prompts_ < credit_.prompts && !free_slots_.empty() &&
+           seclusion == Seclusion::kNone && garbage_.empty();
   }
+  // Whether something waits in the replica, beside what it can run at once.
+  bool HoldsMoreThanABatch() const { return tokens_ > batch_tokens_ || prompts_ > batch_prompts_; }
   // `quiet`: the replica may spin for the next submission.
   PostResult Post(const ShardRef& shard, bool quiet);
   void RingReplica() const { memory_->lane().RingReplica(); }
@@ -101,8 +108,9 @@ class LanePort {
   std::vector<uint32_t> free_slots_;
   const uint32_t dim_;
   const uint32_t batch_tokens_, batch_prompts_;
-  const uint64_t credit_tokens_;
-  uint64_t tokens_ = 0;  // estimated, in flight
+  const Credit credit_;
+  uint64_t tokens_ = 0;   // estimated, in flight
+  uint64_t prompts_ = 0;  // in flight
   uint64_t next_cookie_;
   std::string garbage_;
 };

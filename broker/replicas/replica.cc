@@ -199,6 +199,7 @@ void Replica::BeginDrain() {
   Move(ReplicaEvent::kDrain);
   if (!process_ || state() != ReplicaState::kDraining) return;
   // One that still loads does not listen to its worker yet, and has taken nothing.
+  if (!observed_ && process_.spawned()) return Doom("", Clock::now());
   if (!observed_ || !process_.control().Send(Drain{}).ok()) return EndDrain(Clock::now());
   lane_->RingReplica();
 }

@@ -171,6 +171,13 @@ size_t Dispatcher::CountWaiting() const {
   return waiting;
 }
 
+bool Dispatcher::IsSaturated() const {
+  if (CountWaiting() > 0) return true;
+  return serving() > 0 && std::all_of(lanes_.begin(), lanes_.end(), [](const Lane& lane) {
+           return lane.port == nullptr || lane.port->HoldsMoreThanABatch();
+         });
+}
+
 uint64_t Dispatcher::TokensAhead(int32_t priority) const {
   uint64_t ahead = shared_.TokensAhead(priority);
   for (const Lane& lane : lanes_) {

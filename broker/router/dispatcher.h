@@ -49,6 +49,8 @@ class Dispatcher {
   void DropWaiting();
 
   size_t CountWaiting() const;
+  // Whether more work is in the house than all replicas can run at once.
+  bool IsSaturated() const;
   // Tokens that are in flight, or served before a new shard of this priority.
   uint64_t TokensAhead(int32_t priority) const;
 

@@ -17,6 +17,11 @@ constexpr uint64_t kShardBatches = 2;
 constexpr double kMostOfItsTime = 0.75;
 constexpr std::chrono::milliseconds kBetweenJudgements(50);
 
+Credit CreditFor(const EngineInfo& info) {
+  return {std::max<uint64_t>(1, kCreditBatches * info.batch_tokens),
+          std::max<uint64_t>(1, kCreditBatches * info.batch_prompts)};
+}
+
 int64_t MonotonicNs(std::chrono::steady_clock::time_point t) {
   return t == std::chrono::steady_clock::time_point::max()
              ? 0
@@ -145,7 +150,7 @@ std::optional<std::string> Router::ComesTooLate(const Ticket& ticket, uint64_t t
                                                 Clock::time_point now) const {
   const auto expected = service_rate_.TimeFor(dispatcher_.TokensAhead(ticket.priority) + tokens);
   const std::chrono::duration<double> left = DeadlineOf(ticket) - now;
-  if (!expected || dispatcher_.CountWaiting() == 0 || *expected <= kMostOfItsTime * left) return std::nullopt;
+  if (!expected || !dispatcher_.IsSaturated() || *expected <= kMostOfItsTime * left) return std::nullopt;
   return fmt::format(
       "The queue is too long: {} requests are accepted, an answer is expected after {:.1f} s, and this "
       "request has {:.1f} s",
@@ -172,7 +177,7 @@ void Router::Reap(Clock::time_point now) {
     ExpireOld(now, &effects);
     TakeArrivals(now, &effects);
     PostWaiting(&effects);
-    service_rate_.Look(dispatcher_.CountWaiting() > 0, now);
+    service_rate_.Look(dispatcher_.IsSaturated(), now);
   }
   effects.Perform();
 }
@@ -336,9 +341,7 @@ absl::Status Router::OnServing(uint32_t replica, std::shared_ptr<BrokerLane> lan
   {
     std::lock_guard lock(dispatch_);
     if (absl::Status adopted = AdoptModel(info, lane->geometry()); !adopted.ok()) return adopted;
-    dispatcher_.Open(replica,
-                     std::make_shared<LanePort>(std::move(lane), bell_, info,
-                                                std::max<uint64_t>(1, kCreditBatches * info.batch_tokens)));
+    dispatcher_.Open(replica, std::make_shared<LanePort>(std::move(lane), bell_, info, CreditFor(info)));
     replicas_[replica].conduct = ReplicaConduct();
     replicas_[replica].accused = false;
     PostWaiting(&effects);
@@ -369,7 +372,8 @@ absl::Status Router::AdoptModel(const EngineInfo& info, const LaneGeometry& geom
   models_.push_back(std::make_unique<EngineInfo>(info));
   shard_limits_.tokens = std::max<uint64_t>(1, kShardBatches * info.batch_tokens);
   shard_limits_.request_bytes = geometry.request_arena_bytes / 4;
-  shard_limits_.rows = std::min<uint64_t>(4096, geometry.response_arena_bytes / 8 / RowBytes(info.dim));
+  shard_limits_.rows = std::min({uint64_t{4096}, geometry.response_arena_bytes / 8 / RowBytes(info.dim),
+                                 std::max<uint64_t>(1, kShardBatches * info.batch_prompts)});
   if (max_prompt_bytes_ == 0) max_prompt_bytes_ = shard_limits_.request_bytes;
   if (models_.size() > 1) CutAgain();
   // EDGE(model) release: the info is complete.

@@ -1,7 +1,7 @@
 #pragma once
 
 // Service rate: how much work all replicas together finish in a second while
-// more of it waits than they can take. Measured only then: an idle house says
+// there is more than they can run at once. Measured only then: an idle house says
 // nothing of what it could do. Pure but for its own averages; times go in.
 
 #include <chrono>
@@ -18,10 +18,10 @@ class ServiceRate {
     tokens_ += tokens;
     ++finished_;
   }
-  // At each turn of the router, after what finished in it. `waiting`: work waits that no replica may take
-  // yet.
-  void Look(bool waiting, Clock::time_point now) {
-    if (!waiting) {
+  // At each turn of the router, after what finished in it. `saturated`: there is more than all can run at
+  // once.
+  void Look(bool saturated, Clock::time_point now) {
+    if (!saturated) {
       since_.reset();
       tokens_ = finished_ = 0;
     }

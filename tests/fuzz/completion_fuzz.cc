@@ -60,7 +60,7 @@ class LaneScript {
   explicit LaneScript(FuzzInput input) : input_(input) {
     EngineInfo info;
     info.dim = kDim;
-    port_ = std::make_unique<LanePort>(lane_, bell_.ringer(), info, kCredit);
+    port_ = std::make_unique<LanePort>(lane_, bell_.ringer(), info, Credit{kCredit});
     heartbeat_ = lane_->MakeHeartbeatReader(now_);
   }
 

@@ -116,6 +116,12 @@ class Plain(unittest.TestCase, Refused):
         self.check_refused(self.server, grpc.StatusCode.INVALID_ARGUMENT, "^Prompt 5: no such thing$",
                            ["a", "b", "c", "d", "e", "reject me", "f"])
 
+    def test_the_client_names_the_prompt_by_its_place_in_the_callers_list(self):
+        with zerohop.Client(self.server.address, batch_prompts=4, in_flight=1) as client:
+            with self.assertRaisesRegex(zerohop.Unavailable, "could not embed prompt 9: .*ArithmeticError: it") as caught:
+                client.embed(["a"] * 9 + ["raise it"])
+            self.assertEqual(caught.exception.index, 9)
+
     def test_a_bad_prompt_costs_its_own_request_alone(self):
         calls = [self.server.stub.Encode.future(pb.EncodeRequest(prompts=[text], n_prompts=1, model_name=self.server.model))
                  for i in range(40) for text in (f"good {i}", "raise it" if i % 10 == 0 else f"fine {i}")]
@@ -127,7 +133,7 @@ class Plain(unittest.TestCase, Refused):
                 np.testing.assert_array_equal(rows_of(call.result()), known_rows([text]))
 
     def test_a_row_that_was_not_filled_is_an_error_and_no_answer(self):
-        self.check_refused(self.server, grpc.StatusCode.UNAVAILABLE, "embed did not fill row 0 of 1", ["forget it"])
+        self.check_refused(self.server, grpc.StatusCode.UNAVAILABLE, "embed did not fill its row", ["forget it"])
         self.check_refused(self.server, grpc.StatusCode.UNAVAILABLE, r"ValueError: the rows take \(1, 16\) floats, got \(2, 16\)",
                            ["another shape"])
 
@@ -240,6 +246,10 @@ class Tasks(unittest.TestCase, Refused):
             np.testing.assert_array_equal(rows_of(call.result()), known_rows(["meet 12"]))
         self.assertEqual(field_of(self.server.info().replica_infos[0], "engine"), "tasks")
 
+    def test_an_index_beyond_the_batch_is_the_engines_mistake(self):
+        self.check_refused(self.server, grpc.StatusCode.UNAVAILABLE, "prompt 1: InvalidPrompt: prompt 99 of the batch: too far",
+                           ["a", "reject-beyond"])
+
     def test_many_prompts_come_back_in_order(self):
         texts = [f"text {i}" for i in range(10_000)]
         np.testing.assert_array_equal(rows_of(self.server.encode(texts)), known_rows(texts))
@@ -268,7 +278,7 @@ class Tasks(unittest.TestCase, Refused):
             np.testing.assert_array_equal(rows_of(self.server.encode(texts)), known_rows(texts))
 
     def test_rows_of_an_attempt_that_failed_are_no_answer(self):
-        self.check_refused(self.server, grpc.StatusCode.UNAVAILABLE, "RuntimeError: embed did not fill row 0 of 1",
+        self.check_refused(self.server, grpc.StatusCode.UNAVAILABLE, "RuntimeError: embed did not fill its row",
                            ["fill-then-raise", "b"])
 
     def test_an_engine_that_finishes_nothing_is_replaced_though_callers_give_up_sooner(self):
@@ -308,8 +318,9 @@ class Tasks(unittest.TestCase, Refused):
     def test_an_engine_that_is_not_well_is_replaced(self):
         with serve("Tasks", replicas=1) as server:
             server.encode(["fall-ill"])
-            until(lambda: "ConnectionError: the core is dead" in " ".join(server.log), "it says why")
             until(lambda: field_of(server.info().replica_infos[0], "restarts") == "1", "it is replaced")
+            self.assertIn("the engine is not healthy: ConnectionError: the core is dead",
+                          field_of(server.info().replica_infos[0], "last_death"))
             server.wait_healthy(1)
             np.testing.assert_array_equal(rows_of(server.encode(["well"])), known_rows(["well"]))
 
@@ -334,6 +345,8 @@ class Starting(unittest.TestCase):
                 ("known_engines:NoEmbed", [], "NoEmbed has no method embed"),
                 ("known_engines:WrongInfo", [], "info().dim is 0, expected an integer of at least 1"),
                 ("known_engines:Misspelt", [], "info() has an unknown key 'max_token'"),
+                ("known_engines:Wide", [], "info().dim is 1000000, expected at most 524287"),
+                ("known_engines:Dimless", [], "info() does not say dim"),
                 ("known_engines:HalfAsync", [], "HalfAsync.load is `async def` and embed is not"),
                 (str(EXAMPLE.parents[2] / "tests" / "process" / "load.py"), [], "has ended without a call of zerohop.replica.serve"),
                 ("known_engines:Nobody", [], "the module known_engines has no Nobody"),

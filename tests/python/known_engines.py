@@ -142,6 +142,8 @@ class Tasks:
             verb, _, argument = text.partition(" ")
             if verb == "reject":
                 raise InvalidPrompt(i, "no such thing")
+            if verb == "reject-beyond":
+                raise InvalidPrompt(99, "too far")
             if verb == "meet":  # as many of us as it says, all in here at once
                 await self.meet(int(argument))
             if verb == "wait":
@@ -185,6 +187,16 @@ class HalfAsync(Plain):
 class Disguised(Plain):
     def embed(self, batch):
         return asyncio.sleep(0)
+
+
+class Wide(Plain):
+    def info(self):
+        return Info(dim=1_000_000)
+
+
+class Dimless(Plain):
+    def info(self):
+        return {"max_tokens": 5}
 
 
 class NoEmbed:

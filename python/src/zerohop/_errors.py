@@ -44,7 +44,16 @@ class Overloaded(ZerohopError):
 
 
 class Unavailable(ZerohopError):
-    """Nobody listens, no replica serves, or the work failed on every replica, also after retries (UNAVAILABLE)."""
+    """Nobody listens, no replica serves, or the work failed on every replica, also after retries (UNAVAILABLE).
+
+    Attributes:
+        index: of the prompt that an engine failed with, in the list that the caller gave; None where it is not one prompt.
+    """
+
+    def __init__(self, message: str, *, address: str = "", code: grpc.StatusCode | None = None,
+                 index: int | None = None) -> None:
+        super().__init__(message, address=address, code=code)
+        self.index = index
 
 
 class DeadlineExceeded(ZerohopError, TimeoutError):
@@ -60,6 +69,7 @@ class BadAnswer(ZerohopError):
 
 
 _PROMPT = re.compile(r"Prompt (\d+): (.*)", re.DOTALL)
+_FAILED_PROMPT = re.compile(r"(Replica failure: .*?the last: prompt )(\d+)(: .*)", re.DOTALL)
 
 
 def from_rpc(error: Any, address: str, *, timeout: float | None = None, first_prompt: int = 0) -> ZerohopError:
@@ -82,7 +92,7 @@ def from_rpc(error: Any, address: str, *, timeout: float | None = None, first_pr
     if code == grpc.StatusCode.RESOURCE_EXHAUSTED:
         return Overloaded(f"The server at {address} is overloaded: {said}", address=address, code=code)
     if code == grpc.StatusCode.UNAVAILABLE:
-        return Unavailable(f"The server at {address} is not available: {said}", address=address, code=code)
+        return _unavailable(said, address, first_prompt)
     if code == grpc.StatusCode.DEADLINE_EXCEEDED:
         within = "in time" if timeout is None else f"within {timeout:g} s"
         return DeadlineExceeded(f"The server at {address} did not answer {within}: {said}", address=address, code=code)
@@ -91,6 +101,18 @@ def from_rpc(error: Any, address: str, *, timeout: float | None = None, first_pr
     if code == grpc.StatusCode.UNIMPLEMENTED:
         return BadAnswer(f"What listens at {address} is not an embedding server: {said}", address=address, code=code)
     return ZerohopError(f"The server at {address} failed with {code.name}: {said}", address=address, code=code)
+
+
+def _unavailable(said: str, address: str, first_prompt: int) -> Unavailable:
+    code = grpc.StatusCode.UNAVAILABLE
+    if not said.startswith("Replica failure: "):
+        return Unavailable(f"The server at {address} is not available: {said}", address=address, code=code)
+    found = _FAILED_PROMPT.fullmatch(said)
+    if found is None:
+        return Unavailable(f"The server at {address} could not embed the prompts: {said}", address=address, code=code)
+    index = first_prompt + int(found.group(2))
+    return Unavailable(f"The server at {address} could not embed prompt {index}: {found.group(1)}{index}{found.group(3)}",
+                       address=address, code=code, index=index)
 
 
 def from_error_field(said: str, address: str) -> ZerohopError:

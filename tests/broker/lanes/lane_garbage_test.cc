@@ -19,7 +19,7 @@ class LaneGarbageTest : public testing::Test {
   LaneGarbageTest() {
     EngineInfo info;
     info.dim = 8;
-    port = std::make_unique<LanePort>(lane, bell.ringer(), info, 1000);
+    port = std::make_unique<LanePort>(lane, bell.ringer(), info, Credit{1000});
   }
 
   ShardRef PostNew(const std::string& prompt) {

@@ -19,14 +19,14 @@ using testing::HasSubstr;
 
 constexpr uint32_t kDim = 8;
 constexpr uint32_t kWideDim = 1000;  // one row takes 4 KiB: 16 of them fill the arena
-constexpr uint64_t kCredit = 100;
+constexpr uint64_t kCredit = 100, kCreditPrompts = 40;
 
 class LanePortTest : public testing::Test {
  protected:
   explicit LanePortTest(uint32_t dim = kDim) {
     EngineInfo info;
     info.dim = dim;
-    port = std::make_unique<LanePort>(lane, bell.ringer(), info, kCredit);
+    port = std::make_unique<LanePort>(lane, bell.ringer(), info, Credit{kCredit, kCreditPrompts});
   }
 
   ShardRef NewShard(std::vector<std::string> prompts, uint64_t tokens = 1) {
@@ -123,6 +123,16 @@ TEST_F(LanePortTest, EveryCookieIsNew) {
 TEST_F(LanePortTest, CreditEndsWithItsTokensButHoldsOneShardHoweverLarge) {
   ASSERT_TRUE(port->HasCredit());
   ASSERT_EQ(port->Post(NewShard({"huge"}, 50 * kCredit), false), PostResult::kPosted);
+  EXPECT_FALSE(port->HasCredit());
+  replica.AnswerAll();
+  (void)Reap();
+  EXPECT_TRUE(port->HasCredit());
+}
+
+TEST_F(LanePortTest, CreditEndsWithItsPromptsHoweverFewTheirTokens) {
+  ASSERT_EQ(port->Post(NewShard(NumberedPrompts(kCreditPrompts - 1), 1), false), PostResult::kPosted);
+  EXPECT_TRUE(port->HasCredit());
+  PostNew("x");
   EXPECT_FALSE(port->HasCredit());
   replica.AnswerAll();
   (void)Reap();

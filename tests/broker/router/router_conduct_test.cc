@@ -277,5 +277,26 @@ TEST(RouterOverload, RequestThatWouldComeTooLateIsRefusedAtOnce) {
   EXPECT_EQ(urgent.answers(), 0) << "the queue is not ahead of it";
 }
 
+// All of it is with the replica, but that is a queue, too.
+TEST(RouterOverload, RequestThatWouldComeTooLateIsRefusedThoughTheReplicaHoldsAllThatWaits) {
+  RouterOptions options;
+  options.forward_timeout = seconds(5);
+  RouterHouse house(options);
+  house.geometry.ring_cells = 128;
+  house.info.batch_tokens = 1 << 20;
+  house.info.batch_prompts = 16;
+  house.Serve(0);
+  for (int i = 0; i < 60; ++i) house.Submit({"x"}, std::to_string(i));
+  for (int i = 1; i <= 35; ++i) {  // ten a second, and one comes for each
+    house.replica(0).Answer(*house.replica(0).TakeOne());
+    house.Reap(std::chrono::milliseconds(100 * i));
+    if (i < 30) EXPECT_EQ(house.Submit({"x"}, "more " + std::to_string(i)).answers(), 0);
+  }
+  EXPECT_EQ(house.router().Load().waiting_shards, 0u);
+  TestCall& refused = house.Submit({"x"}, "behind all of them");
+  ASSERT_EQ(refused.answers(), 1);
+  EXPECT_EQ(refused.outcome(), Outcome::kOverloaded);
+}
+
 }  // namespace
 }  // namespace zerohop

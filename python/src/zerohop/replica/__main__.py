@@ -24,6 +24,8 @@ _SHIPPED = {
 
 def find_engine(name: str) -> Any:
     """An engine, not loaded. ValueError and ImportError say why there is none."""
+    if not name:
+        raise ValueError(f"--engine is missing: expected {', '.join(sorted(_SHIPPED))}, module:Class or a script.py")
     module, _, attribute = _SHIPPED.get(name, name).partition(":")
     if not module or not attribute:
         raise ValueError(f"no engine is called {name!r}: expected {', '.join(sorted(_SHIPPED))}, module:Class or a script.py")

@@ -24,7 +24,7 @@ class InvalidPrompt(Exception):
         self.reason = " ".join(str(reason).split()).encode(errors="replace").decode() or "the engine does not accept it"
 
     def __str__(self) -> str:
-        return self.reason
+        return f"prompt {self.index} of the batch: {self.reason}"
 
 
 class Rows(Sequence[npt.NDArray[np.float32]]):

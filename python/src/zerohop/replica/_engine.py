@@ -11,6 +11,7 @@ from zerohop.replica._options import Options
 
 # Of a text, on average: what a batch is planned for where the engine says nothing.
 _USUAL_TOKENS = 128
+_MOST_FLOATS = 2**19 - 1  # that a row can say it has, shm/row.h
 
 
 @dataclass(frozen=True)
@@ -20,9 +21,10 @@ class Info:
     dim            floats of an embedding
     max_tokens     token ids that a prompt may have; more are refused. Texts beyond it are the engine's to truncate
     vocabulary     valid token ids are 0 .. vocabulary-1; 0: ids are not checked
-    batch_prompts  most prompts that one call of `embed` gets, where the shim makes the batches
+    batch_prompts  most prompts that one call of `embed` gets, where the shim makes the batches; a submission of an
+                   async engine has at most twice as many. The broker gives a replica about four times as many ahead
     batch_tokens   most tokens, padded and estimated, in such a call; 0: batch_prompts times 128, or times
-                   max_tokens where that is less. The broker gives a replica about four times as much work ahead
+                   max_tokens where that is less. Here, too, about four times as much is ahead
     dtype          how it computes; shown by GetReplicaInfo
     engine         its name and version; shown by GetReplicaInfo. Empty: the name of its class
     """
@@ -71,6 +73,8 @@ def checked_info(said: Any, engine: object) -> Info:
         unknown = set(said) - {field.name for field in fields(Info)}
         if unknown:
             raise ValueError(f"info() has an unknown key {sorted(unknown)[0]!r}; the keys are those of zerohop.replica.Info")
+        if "dim" not in said:
+            raise ValueError("info() does not say dim")
         said = Info(**said)
     if not isinstance(said, Info):
         raise TypeError(f"info() returned {type(said).__name__}, expected zerohop.replica.Info or a dict")
@@ -78,6 +82,8 @@ def checked_info(said: Any, engine: object) -> Info:
         value = getattr(said, name)
         if isinstance(value, bool) or not hasattr(value, "__index__") or not least <= value < 2**32:
             raise ValueError(f"info().{name} is {value!r}, expected an integer of at least {least}")
+    if said.dim > _MOST_FLOATS:
+        raise ValueError(f"info().dim is {said.dim}, expected at most {_MOST_FLOATS}")
     return Info(
         dim=int(said.dim),
         max_tokens=int(said.max_tokens),

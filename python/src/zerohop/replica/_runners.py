@@ -14,6 +14,7 @@ import traceback
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
+from zerohop import _shim
 from zerohop._shim import NativeBatch
 from zerohop.replica._batch import Batch, InvalidPrompt
 from zerohop.replica._engine import Info, checked_info
@@ -37,9 +38,10 @@ def in_words(error: BaseException) -> str:
 
 
 def show(error: BaseException) -> None:
-    """The traceback goes to the broker's log; not all of them, where every request fails."""
+    """For the broker's log: with its traceback, unless there was one just now."""
     global _shown_at
     if time.monotonic() - _shown_at < _BETWEEN_TRACEBACKS_S:
+        print(in_words(error), file=sys.stderr, flush=True)
         return
     _shown_at = time.monotonic()
     try:
@@ -69,7 +71,8 @@ def _take_result(batch: Batch, result: Any) -> None:
         batch.rows[:] = result
     unfilled = batch._native.first_unfilled()
     if unfilled is not None and unfilled in batch._indices:
-        raise RuntimeError(f"embed did not fill row {batch._indices.index(unfilled)} of {len(batch)}")
+        row = "its row" if len(batch) == 1 else f"row {batch._indices.index(unfilled)} of {len(batch)}"
+        raise RuntimeError(f"embed did not fill {row}")
 
 
 class BatchRunner:
@@ -99,9 +102,9 @@ class BatchRunner:
         try:
             _take_result(batch, self._engine.embed(batch))
             return "", False
-        except InvalidPrompt as error:
-            return error.reason, True
         except BaseException as error:
+            if isinstance(error, InvalidPrompt) and error.index < len(batch):
+                return error.reason, True
             if len(batch) == 1:  # of a larger one the prompts are tried singly
                 show(error)
             return in_words(error), False
@@ -191,10 +194,10 @@ class TaskRunner:
         try:
             await self._embed(batch)
             native.finish_ok()
-        except InvalidPrompt as error:
-            native.finish_rejected(error.index if error.index < len(native) else 0, error.reason)
         except BaseException as error:
-            if number in self._cancelled:
+            if isinstance(error, InvalidPrompt) and error.index < len(batch):
+                native.finish_rejected(error.index, error.reason)
+            elif number in self._cancelled:
                 native.finish_withdrawn()
             elif len(batch) == 1:
                 show(error)
@@ -208,9 +211,9 @@ class TaskRunner:
             native.mark_unfilled(i)
             try:
                 await self._embed(Batch(native, f"{name}.{i}", only=i))
-            except InvalidPrompt as error:
-                return native.finish_rejected(i, error.reason)
             except BaseException as error:
+                if isinstance(error, InvalidPrompt) and error.index == 0:
+                    return native.finish_rejected(i, error.reason)
                 if number in self._cancelled:
                     return native.finish_withdrawn()
                 show(error)
@@ -229,8 +232,7 @@ class TaskRunner:
             except asyncio.CancelledError:
                 raise
             except BaseException as error:
-                print(f"the engine is not healthy: {in_words(error)}", file=sys.stderr, flush=True)
-                os._exit(1)
+                os._exit(_shim.refuse(f"the engine is not healthy: {in_words(error)}"))
 
     async def _close(self) -> None:
         if self._health is not None:

@@ -77,6 +77,8 @@ def _let_forks_hear_signals() -> None:
 
 
 def _check_engine(engine: Any) -> None:
+    if isinstance(engine, type):
+        raise TypeError(f"serve takes an engine, got the class {engine.__name__}: expected serve({engine.__name__}())")
     for method in ("load", "info", "embed"):
         if not callable(getattr(engine, method, None)):
             raise TypeError(f"{type(engine).__name__} has no method {method}: an engine has load, info and embed")
