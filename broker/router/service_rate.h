@@ -30,15 +30,17 @@ class ServiceRate {
     if (!since_) return Begin(now);
     const std::chrono::duration<double> seconds = now - *since_;
     if (finished_ < kEnough || seconds < kShortest) return;
-    const double rate = static_cast<double>(tokens_) / seconds.count();
-    rate_ = samples_ == 0 ? rate : rate_ + kWeight * (rate - rate_);
+    // Sums that fade, not a mean of rates: whole batches finish at once, and when those of two replicas
+    // follow closely, that says nothing of the next.
+    faded_tokens_ += static_cast<double>(tokens_) - kWeight * faded_tokens_;
+    faded_seconds_ += seconds.count() - kWeight * faded_seconds_;
     ++samples_;
     Begin(now);
   }
   // How long so much work takes; nothing while the rate is not known.
   std::optional<std::chrono::duration<double>> TimeFor(uint64_t tokens) const {
-    if (samples_ < kTrusted || rate_ <= 0) return std::nullopt;
-    return std::chrono::duration<double>(static_cast<double>(tokens) / rate_);
+    if (samples_ < kTrusted || faded_tokens_ <= 0) return std::nullopt;
+    return std::chrono::duration<double>(static_cast<double>(tokens) * faded_seconds_ / faded_tokens_);
   }
 
  private:
@@ -57,7 +59,7 @@ class ServiceRate {
   uint64_t tokens_ = 0;
   uint32_t finished_ = 0;  // shards
   uint32_t samples_ = 0;
-  double rate_ = 0;  // tokens a second
+  double faded_tokens_ = 0, faded_seconds_ = 0;  // of all samples, older ones less
 };
 
 }  // namespace zerohop

@@ -51,6 +51,15 @@ TEST(ServiceRate, FollowsAChangeOfSpeed) {
   EXPECT_NEAR(house.rate.TimeFor(1000)->count(), 1.0, 0.01);
 }
 
+TEST(ServiceRate, IsNoHigherWhereBatchesOfTwoReplicasFinishCloselyAfterEachOther) {
+  Saturated house;
+  for (int i = 0; i < 50; ++i) {
+    house.Run(1, milliseconds(300), 32);
+    house.Run(1, milliseconds(1300), 32);
+  }
+  EXPECT_NEAR(house.rate.TimeFor(400)->count(), 1.0, 0.2);
+}
+
 TEST(ServiceRate, FewShardsAreNoRateYet) {
   Saturated house;
   house.Run(20, milliseconds(500), 1);
