@@ -177,8 +177,18 @@ absl::Status Guarded(Call call) {
   }
 }
 
-// What the runner says of a loaded engine, or why there is none.
-absl::StatusOr<EngineInfo> LoadThrough(nb::handle runner) {
+// Calls a method of the runner whose answer does not matter.
+template <typename... Arguments>
+absl::Status Tell(nb::handle runner, const char* what, const Arguments&... arguments) {
+  const nb::gil_scoped_acquire gil;
+  return Guarded([&] {
+    runner.attr(what)(arguments...);
+    return absl::OkStatus();
+  });
+}
+
+// What the runner says of a loaded engine, or why there is none; and how long a prompt may be.
+absl::StatusOr<EngineInfo> LoadThrough(nb::handle runner, uint32_t* max_tokens) {
   const nb::gil_scoped_acquire gil;
   EngineInfo info;
   const absl::Status loaded = Guarded([&] {
@@ -195,15 +205,8 @@ absl::StatusOr<EngineInfo> LoadThrough(nb::handle runner) {
     return absl::OkStatus();
   });
   if (!loaded.ok()) return loaded;
+  *max_tokens = info.max_tokens;
   return info;
-}
-
-void CloseThrough(nb::handle runner) {
-  const nb::gil_scoped_acquire gil;
-  (void)Guarded([&] {
-    runner.attr("close")();
-    return absl::OkStatus();
-  });
 }
 
 // How long a prompt probably is: only the engine will know, and only later.
@@ -219,9 +222,7 @@ class BatchEngine final : public Engine {
   explicit BatchEngine(nb::handle runner) : runner_(runner) {}
 
   absl::StatusOr<EngineInfo> Load(const EngineOptions&) override {
-    auto info = LoadThrough(runner_);
-    if (info.ok()) max_tokens_ = info->max_tokens;
-    return info;
+    return LoadThrough(runner_, &max_tokens_);
   }
   absl::Status Tokenize(std::span<Prompt* const> prompts) override {
     for (Prompt* prompt : prompts) EstimateLength(prompt, max_tokens_);
@@ -237,7 +238,7 @@ class BatchEngine final : public Engine {
     }
     return absl::OkStatus();
   }
-  void Close() override { CloseThrough(runner_); }
+  void Close() override { (void)Tell(runner_, "close"); }
 
  private:
   absl::Status RunOne(const std::vector<Prompt*>& prompts) {
@@ -262,28 +263,19 @@ class TaskEngine final : public ConcurrentEngine {
   explicit TaskEngine(nb::handle runner) : runner_(runner) {}
 
   absl::StatusOr<EngineInfo> Load(const EngineOptions&) override {
-    auto info = LoadThrough(runner_);
-    if (info.ok()) max_tokens_ = info->max_tokens;
-    return info;
+    return LoadThrough(runner_, &max_tokens_);
   }
   void Begin(std::shared_ptr<Task> task) override {
     for (Prompt& prompt : task->prompts()) EstimateLength(&prompt, max_tokens_);
-    const nb::gil_scoped_acquire gil;
-    const absl::Status begun = Guarded([&] {
-      runner_.attr("begin")(std::make_shared<NativeBatch>(task));
-      return absl::OkStatus();
-    });
+    const nb::gil_scoped_acquire gil;  // until our hold of the batch is gone
+    const absl::Status begun = Tell(runner_, "begin", std::make_shared<NativeBatch>(task));
     if (!begun.ok())
       task->Finish({.status = CompletionStatus::kFailed, .detail = std::string(begun.message())});
   }
   void Cancel(const std::shared_ptr<Task>& task) override {
-    const nb::gil_scoped_acquire gil;
-    (void)Guarded([&] {
-      runner_.attr("cancel")(task->submission().cookie);
-      return absl::OkStatus();
-    });
+    (void)Tell(runner_, "cancel", task->submission().cookie);
   }
-  void Close() override { CloseThrough(runner_); }
+  void Close() override { (void)Tell(runner_, "close"); }
 
  private:
   const nb::handle runner_;

@@ -70,10 +70,15 @@ absl::StatusOr<std::vector<std::string>> Program(const EngineChoice& choice, Eng
   return std::vector<std::string>{*python, "-m", "zerohop.replica"};
 }
 
+bool HasDefaultModel(const std::string& engine) {
+  return engine == "openvino" || KindOf(engine) == EngineKind::kShippedPython;
+}
+
 // What openvino loads must be here. An engine in Python may know the name otherwise.
 absl::StatusOr<std::string> Model(const EngineChoice& choice, EngineKind kind) {
-  const bool has_default = choice.engine == "openvino" || kind == EngineKind::kShippedPython;
-  if (choice.engine == "echo" || (choice.model.empty() && !has_default)) return choice.model;
+  if (choice.engine == "echo" || (choice.model.empty() && !HasDefaultModel(choice.engine))) {
+    return choice.model;
+  }
   const std::string name = choice.model.empty() ? kDefaultModel : choice.model;
   auto folder = FindModelFolder(name);
   if (folder.ok() || kind == EngineKind::kNative) return folder;
@@ -103,10 +108,8 @@ absl::StatusOr<std::vector<std::string>> ReplicaCommand(const EngineChoice& choi
 
 std::string DefaultServedModel(const EngineChoice& choice) {
   if (!choice.model.empty()) return choice.model;
-  const auto kind = KindOf(choice.engine);
-  if (kind == EngineKind::kPythonScript) return fs::path(choice.engine).stem().string();
-  const bool has_default = choice.engine == "openvino" || kind == EngineKind::kShippedPython;
-  return has_default ? kDefaultModel : choice.engine;
+  if (KindOf(choice.engine) == EngineKind::kPythonScript) return fs::path(choice.engine).stem().string();
+  return HasDefaultModel(choice.engine) ? kDefaultModel : choice.engine;
 }
 
 }  // namespace zerohop

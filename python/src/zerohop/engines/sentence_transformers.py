@@ -21,8 +21,7 @@ class SentenceTransformersEngine:
         self._prompt_name = options.take("--prompt-name")
         self._normalize = options.take_switch("--normalize")
         trust = options.take_switch("--trust-remote-code")
-        if options.flags:  # said now: loading for a minute first would help nobody
-            raise ValueError(f"nobody takes {options.flags[0]}")
+        options.check_all_taken()  # said now: loading for a minute first would help nobody
 
         import torch
         from sentence_transformers import SentenceTransformer

@@ -45,8 +45,7 @@ class VllmEngine:
         if current_platform.is_cpu():
             _place_threads(options)
         arguments = engine_arguments(options, on_cpu=current_platform.is_cpu())
-        if options.flags:  # said now: loading for a minute first would help nobody
-            raise ValueError(f"nobody takes {options.flags[0]}")
+        options.check_all_taken()  # said now: loading for a minute first would help nobody
         self._prompt = tokens_input
         self._prompt_errors = (VLLMValidationError, ValueError)
         self._pooling = PoolingParams(task="embed")

@@ -58,7 +58,7 @@ def main() -> NoReturn:
         sys.path.insert(0, os.getcwd())  # as `python -m` does: where the broker was started
         engine = find_engine(name)
     except ValueError as error:
-        if error.__traceback__ is not None and error.__traceback__.tb_next is not None and name.endswith(".py"):
+        if name.endswith(".py"):  # the script's own line may be what matters
             show(error)
         _serve.leave(_shim.refuse(str(error)))
     except BaseException as error:

@@ -12,6 +12,11 @@ import numpy.typing as npt
 from zerohop._shim import NativeBatch
 
 
+def one_line(text: str) -> str:
+    """Fit for a log and a status message: no line breaks, no halves of characters."""
+    return " ".join(text.split()).encode(errors="replace").decode()
+
+
 class InvalidPrompt(Exception):
     """The caller's mistake: prompt `index` of the batch is not acceptable, because of `reason`.
 
@@ -21,7 +26,7 @@ class InvalidPrompt(Exception):
     def __init__(self, index: int, reason: str) -> None:
         super().__init__(index, reason)
         self.index = max(0, operator.index(index))
-        self.reason = " ".join(str(reason).split()).encode(errors="replace").decode() or "the engine does not accept it"
+        self.reason = one_line(str(reason)) or "the engine does not accept it"
 
     def __str__(self) -> str:
         return f"prompt {self.index} of the batch: {self.reason}"

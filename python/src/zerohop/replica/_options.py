@@ -60,6 +60,11 @@ class Options:
         self.flags[:] = [word for word in self.flags if word != name]
         return said
 
+    def check_all_taken(self) -> None:
+        """ValueError names the first flag that nobody has taken. Done after load; by an engine, before a long one."""
+        if self.flags:
+            raise ValueError(f"nobody takes {self.flags[0]}")
+
 
 def parse(words: Sequence[str]) -> Options:
     """ValueError says which flag has a value that it cannot have."""

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from zerohop import _shim
 from zerohop._shim import NativeBatch
-from zerohop.replica._batch import Batch, InvalidPrompt
+from zerohop.replica._batch import Batch, InvalidPrompt, one_line
 from zerohop.replica._engine import Info, checked_info
 from zerohop.replica._options import Options
 
@@ -31,7 +31,7 @@ _shown_at = -_BETWEEN_TRACEBACKS_S
 def in_words(error: BaseException) -> str:
     """One line, type and message, whatever the message is made of."""
     try:
-        message = " ".join(str(error).split()).encode(errors="replace").decode()
+        message = one_line(str(error))
     except BaseException:
         message = "(an exception that cannot be shown)"
     return f"{type(error).__name__}: {message}" if message else type(error).__name__
@@ -51,8 +51,11 @@ def show(error: BaseException) -> None:
     sys.stderr.flush()
 
 
-def _untaken(options: Options) -> str | None:
-    return f"nobody takes {options.flags[0]}" if options.flags else None
+def _info_of(engine: Any, said: Any, options: Options) -> Info:
+    """What a loaded engine says of itself, if that can be, and if it has taken all its flags."""
+    info = checked_info(said, engine)
+    options.check_all_taken()
+    return info
 
 
 def _why_not_loaded(error: BaseException) -> str:
@@ -85,11 +88,9 @@ class BatchRunner:
     def load(self) -> tuple[Info | None, str]:
         try:
             self._engine.load(self._options)
-            info = checked_info(self._engine.info(), self._engine)
+            return _info_of(self._engine, self._engine.info(), self._options), ""
         except BaseException as error:  # SystemExit, too: the broker is to know why
             return None, _why_not_loaded(error)
-        untaken = _untaken(self._options)
-        return (None, untaken) if untaken else (info, "")
 
     def run(self, native: NativeBatch) -> tuple[str, bool]:
         """What went wrong, empty if nothing did; and whether it is the caller's mistake."""
@@ -158,12 +159,9 @@ class TaskRunner:
     async def _load(self) -> tuple[Info | None, str]:
         try:
             await _finished(self._engine.load(self._options))
-            info = checked_info(await _finished(self._engine.info()), self._engine)
+            info = _info_of(self._engine, await _finished(self._engine.info()), self._options)
         except BaseException as error:
             return None, _why_not_loaded(error)
-        untaken = _untaken(self._options)
-        if untaken:
-            return None, untaken
         if hasattr(self._engine, "check_health"):
             self._health = self._loop.create_task(self._watch_health())
         return info, ""
