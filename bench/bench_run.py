@@ -6,6 +6,7 @@ taken within a round; what is reported is their median with least and most.
 A sample taken while other programs used the cores is thrown away and repeated.
 """
 
+import argparse
 import contextlib
 import datetime
 import json
@@ -30,6 +31,39 @@ PATIENCE = 120.0
 
 class BenchError(Exception):
     """One sentence for whoever runs the bench."""
+
+
+# --- the command line -------------------------------------------------------------------------------------
+
+
+def bench_name():
+    return pathlib.Path(sys.argv[0]).stem
+
+
+def parser(doc, quick):
+    """With the flags of every bench; `quick` says what --quick leaves of it."""
+    made = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument("--binaries", default=ROOT / "build/bin", type=pathlib.Path)
+    made.add_argument("--out", default=ROOT / "build/bench", type=pathlib.Path, help="folder of the JSON and of logs")
+    made.add_argument("--quick", action="store_true", help=quick)
+    made.add_argument("--patience", default=PATIENCE, type=float,
+                      help="seconds to spend on repeating samples that other programs disturbed")
+    return made
+
+
+def numbers(text):
+    """The type of flags like --concurrency 1,16,256."""
+    return [int(number) for number in text.split(",")]
+
+
+def run(main):
+    """Runs a bench; one sentence where it fails."""
+    try:
+        main()
+    except BenchError as error:
+        sys.exit(f"{bench_name()}: {error}")
+    except KeyboardInterrupt:
+        sys.exit(f"{bench_name()}: interrupted; servers ended, nothing written")
 
 
 # --- processes and their CPU time -------------------------------------------------------------------------
@@ -72,11 +106,14 @@ def machine_busy_seconds():
 
 
 class Server:
-    """One server process under test, started here and ended here, by its own pid."""
+    """One server under test, started here and ended here, by the pids of its processes."""
 
-    def __init__(self, name, command, address=None, log=None):
-        """`address`: where it listens; None where it prints "listening on ADDRESS"."""
-        self.name, self.command, self.address = name, command, address
+    def __init__(self, name, command, address=None, log=None, behind=()):
+        """`address`: where it listens; None where it prints "listening on ADDRESS".
+
+        `behind`: servers that work for this one; they count as its own and end with it.
+        """
+        self.name, self.command, self.address, self.behind = name, command, address, behind
         self._log = open(log, "w") if log else subprocess.DEVNULL
         stdout = subprocess.PIPE if address is None else self._log
         try:
@@ -95,8 +132,12 @@ class Server:
             raise BenchError(f"{self.name} did not say where it listens: {line!r}")
         return line.split()[-1]
 
+    def pids(self):
+        """Its processes, their descendants and those behind it, as they are now."""
+        return process_tree(self.process.pid) + [pid for server in self.behind for pid in server.pids()]
+
     def cpu_seconds(self):
-        return cpu_seconds(process_tree(self.process.pid))
+        return cpu_seconds(self.pids())
 
     def stop(self):
         if self.process.poll() is None:
@@ -109,6 +150,8 @@ class Server:
                 self.process.wait()
         if self._log is not subprocess.DEVNULL:
             self._log.close()
+        for server in self.behind:
+            server.stop()
 
 
 @contextlib.contextmanager
@@ -143,9 +186,9 @@ class Watch:
         self.patience = patience
 
     def sample(self, command, server=None, bystanders=()):
-        """The JSON line that `command` prints, with what `server` and others used meanwhile.
+        """The JSON line that `command` prints, with what others used meanwhile.
 
-        `bystanders`: servers that should be idle.
+        `server`: whom it measures; `bystanders`: servers that should be idle.
         """
         while True:
             begin = time.monotonic()
@@ -173,7 +216,6 @@ class Watch:
             shown = (outcome.stderr or outcome.stdout).strip()[:1000]
             raise BenchError(f"{' '.join(command)} failed: {shown}")
         taken = json.loads(outcome.stdout)
-        taken["server_cpu_us_per_request"] = server_cpu * 1e6 / max(taken.get("sent", 1), 1)
         taken["other_cpu_share"] = max(0.0, busy - server_cpu - own - sum(idle)) / (elapsed * os.cpu_count())
         taken["bystander_cpu_share"] = {o.name: spent / elapsed for o, spent in zip(bystanders, idle)}
         return taken
@@ -195,12 +237,31 @@ class LoadGenerator:
             raise BenchError(f"{server.name}: {outcome.stderr.strip()}")
 
     def sample(self, server, bystanders=(), arguments=()):
-        return self.watch.sample([self.program, server.address, *self.arguments, *arguments], server, bystanders)
+        cpu_of = ["--cpu-of", ",".join(str(pid) for pid in server.pids())]
+        command = [self.program, server.address, *self.arguments, *arguments, *cpu_of]
+        return self.watch.sample(command, server, bystanders)
 
 
 def in_turn(sides, round_number):
     """Sides in an order that turns round by round, so that none always comes first."""
     return sides if round_number % 2 == 0 else sides[::-1]
+
+
+def measure_in_turn(generator, servers, loads, rounds):
+    """{(side, load): [sample per round]}; `loads`: {load: arguments of load_generator}."""
+    samples = {(server.name, load): [] for load in loads for server in servers}
+    for round_number in range(rounds):
+        for load, arguments in loads.items():
+            for server in in_turn(servers, round_number):
+                others = [other for other in servers if other is not server]
+                samples[server.name, load].append(generator.sample(server, others, arguments))
+        print(f"round {round_number + 1} of {rounds}", file=sys.stderr)
+    return samples
+
+
+def flat(samples):
+    """Samples as the JSON has them: a list, each with its side and its load."""
+    return [{"side": side, "load": load, **sample} for (side, load), taken in samples.items() for sample in taken]
 
 
 # --- figures ----------------------------------------------------------------------------------------------
@@ -229,12 +290,35 @@ def compare(question, load, metric, ours, baseline, baseline_name, target=None, 
         "rounds": len(pairs),
         "disturbed_rounds": sum(1 for a, b in zip(ours, baseline) if a.get("disturbed") or b.get("disturbed")),
     }
+    return _judged(row, target)
+
+
+def value(question, load, metric, ours, target=None):
+    """One row of figures that count by themselves, like those of a server that should be idle."""
+    figure = spread([sample[metric] for sample in ours])
+    row = {
+        "question": question,
+        "load": load,
+        "metric": metric,
+        "kind": "value",
+        "baseline": "",
+        "ours": figure,
+        "figure": figure,
+        "rounds": len(ours),
+        "disturbed_rounds": sum(1 for sample in ours if sample.get("disturbed")),
+    }
+    return _judged(row, target)
+
+
+def _judged(row, target):
+    """`row` with its target, and whether that was met."""
     if target is not None:
         sign, limit = target
         row["target"] = f"{sign} {limit}"
-        met = figure["median"] <= limit if sign == "<=" else figure["median"] >= limit
+        figure = row["figure"]["median"]
+        met = figure <= limit if sign == "<=" else figure >= limit
         # Figures from a busy machine prove nothing, either way.
-        row["met"] = met if row["disturbed_rounds"] * 2 < len(pairs) else None
+        row["met"] = met if row["disturbed_rounds"] * 2 < row["rounds"] else None
     return row
 
 
@@ -254,6 +338,11 @@ def machine():
     }
 
 
+def settings_of(options):
+    """What was asked for, without folders of this machine."""
+    return {key: str(said) for key, said in vars(options).items() if not isinstance(said, pathlib.Path)}
+
+
 def write_json(folder, name, question, settings, samples, comparisons):
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -265,7 +354,9 @@ def write_json(folder, name, question, settings, samples, comparisons):
         "comparisons": comparisons,
         "samples": samples,
     }
-    (folder / f"{name}.json").write_text(json.dumps(report, indent=1) + "\n")
+    file = folder / f"{name}.json"
+    file.write_text(json.dumps(report, indent=1) + "\n")
+    return file
 
 
 def print_table(headings, rows):

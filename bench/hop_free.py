@@ -10,12 +10,10 @@ Baseline: no_hop_server in the same run: async with one completion-queue
 Machine:  client and servers share the cores; only ratios within a run count.
 """
 
-import argparse
-import pathlib
 import shlex
-import sys
 
 import bench_run
+import sides
 
 VARIANTS = {
     "no hop": [],
@@ -25,64 +23,48 @@ VARIANTS = {
 
 
 def parse():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--binaries", default=bench_run.ROOT / "build/bin", type=pathlib.Path)
-    parser.add_argument("--out", default=bench_run.ROOT / "build/bench", type=pathlib.Path, help="folder of the JSON")
+    parser = bench_run.parser(__doc__, quick="5 rounds of one second")
     parser.add_argument("--replicas", default=0, type=int, help="replicas of zerohop; 0: its own default")
     parser.add_argument("--dim", default=768, type=int, help="floats per answer, both sides")
     parser.add_argument("--model", default="echo", help="model_name of the requests")
     parser.add_argument("--ours-command", help="another server in place of zerohop; {port} is put in")
     parser.add_argument("--variants", action="store_true", help="measure every variant of the no-hop server")
-    parser.add_argument("--concurrency", default="1,16,256")
+    parser.add_argument("--concurrency", default=[1, 16, 256], type=bench_run.numbers)
     parser.add_argument("--rounds", default=7, type=int)
     parser.add_argument("--seconds", default=3.0, type=float, help="counted, of every sample")
     parser.add_argument("--warmup", default=0.5, type=float)
-    parser.add_argument("--quick", action="store_true", help="5 rounds of one second")
     options = parser.parse_args()
     if options.quick:
         options.rounds, options.seconds, options.warmup = 5, 1.0, 0.3
     return options
 
 
-def ours_command(options, port):
-    if options.ours_command:
-        return shlex.split(options.ours_command.replace("{port}", str(port)))
-    command = [options.binaries / "zerohop", "serve", "--engine", "echo", "--host", "127.0.0.1", "--port", port,
-               "--served-model-name", options.model, f"--echo-dim={options.dim}"]
-    if options.replicas:
-        command += ["--num-replicas", options.replicas]
-    return [str(part) for part in command]
+def start_ours(options):
+    if not options.ours_command:
+        flags = ["--num-replicas", options.replicas] if options.replicas else []
+        return sides.zerohop(options, flags, dim=options.dim, model=options.model)
+    port = bench_run.free_port()
+    options.out.mkdir(parents=True, exist_ok=True)
+    return bench_run.Server("zerohop", shlex.split(options.ours_command.replace("{port}", str(port))),
+                            f"127.0.0.1:{port}", options.out / "hop_free.zerohop.log")
 
 
 def start_all(options, servers):
     """Appends every side to `servers`, ours last."""
-    no_hop = [str(options.binaries / "no_hop_server"), "--dim", str(options.dim)]
-    for name, arguments in VARIANTS.items():
-        if arguments and not options.variants:
-            continue
-        servers.append(bench_run.Server(name, no_hop + arguments))
-    port = bench_run.free_port()
-    options.out.mkdir(parents=True, exist_ok=True)
-    servers.append(bench_run.Server("zerohop", ours_command(options, port), f"127.0.0.1:{port}",
-                                    options.out / "hop_free.server.log"))
+    for name, flags in VARIANTS.items():
+        if options.variants or not flags:
+            servers.append(sides.no_hop(options, flags, name, options.dim))
+    servers.append(start_ours(options))
 
 
 def measure(options, servers):
     """{(side, load): [sample per round]}"""
     shared = ["--warmup", options.warmup, "--seconds", options.seconds, "--model", options.model]
-    generator = bench_run.LoadGenerator(options.binaries, bench_run.Watch(), shared)
+    generator = bench_run.LoadGenerator(options.binaries, bench_run.Watch(options.patience), shared)
     for server in servers:
         generator.wait_ready(server, 60)
-    samples = {}
-    loads = [int(text) for text in options.concurrency.split(",")]
-    for round_number in range(options.rounds):
-        for concurrency in loads:
-            for server in bench_run.in_turn(servers, round_number):
-                others = [other for other in servers if other is not server]
-                sample = generator.sample(server, others, ["--concurrency", concurrency])
-                samples.setdefault((server.name, f"c={concurrency}"), []).append(sample)
-        print(f"round {round_number + 1} of {options.rounds}", file=sys.stderr)
-    return dict(sorted(samples.items(), key=lambda item: int(item[0][1][2:])))
+    loads = {f"c={number}": ["--concurrency", number] for number in sorted(options.concurrency)}
+    return bench_run.measure_in_turn(generator, servers, loads, options.rounds)
 
 
 def compare_all(samples, baselines):
@@ -114,23 +96,16 @@ def idle_share(samples):
 def main():
     options = parse()
     servers = []
-    try:
-        with bench_run.running(servers):
-            start_all(options, servers)
-            samples = measure(options, servers)
-    except bench_run.BenchError as error:
-        sys.exit(f"hop_free: {error}")
-    except KeyboardInterrupt:
-        sys.exit("hop_free: interrupted; servers ended, nothing written")
+    with bench_run.running(servers):
+        start_all(options, servers)
+        samples = measure(options, servers)
     comparisons = compare_all(samples, [server.name for server in servers[:-1]])
     bench_run.print_samples(samples)
     bench_run.print_comparisons(comparisons)
     print(f"idle zerohop while others were measured: {idle_share(samples):.1%} of a core\n")
-    settings = {key: str(value) for key, value in vars(options).items() if key not in ("binaries", "out")}
-    bench_run.write_json(options.out, "hop_free", __doc__.split("\n", 1)[0], settings,
-                         [{"side": side, "load": load, **sample} for (side, load), taken in samples.items()
-                          for sample in taken], comparisons)
+    bench_run.write_json(options.out, "hop_free", __doc__.split("\n", 1)[0], bench_run.settings_of(options),
+                         bench_run.flat(samples), comparisons)
 
 
 if __name__ == "__main__":
-    main()
+    bench_run.run(main)

@@ -13,6 +13,7 @@
 
 #include <sys/resource.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <exception>
 #include <nlohmann/json.hpp>
@@ -26,17 +27,12 @@
 namespace zerohop::bench {
 namespace {
 
-double CpuSeconds() {
-  rusage usage{};
-  getrusage(RUSAGE_SELF, &usage);
-  const auto seconds = [](const timeval& t) {
-    return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_usec) / 1e6;
-  };
-  return seconds(usage.ru_utime) + seconds(usage.ru_stime);
-}
-
-nlohmann::ordered_json Describe(const LoadOptions& options, const LoadResult& result, double client_cpu) {
+nlohmann::ordered_json Describe(const LoadOptions& options, const LoadResult& result) {
   const double seconds = options.seconds.count();
+  const auto micros_per_answer = [&](std::chrono::nanoseconds cpu) {
+    return static_cast<double>(cpu.count()) / 1e3 /
+           static_cast<double>(std::max<uint64_t>(result.answered, 1));
+  };
   nlohmann::ordered_json errors = nlohmann::ordered_json::array();
   for (const auto& [code, some] : result.errors) {
     errors.push_back({{"code", code}, {"text", some.text}, {"count", some.count}});
@@ -49,6 +45,7 @@ nlohmann::ordered_json Describe(const LoadOptions& options, const LoadResult& re
       {"concurrency", options.concurrency},
       {"rate", options.rate},
       {"channels", options.channels},
+      {"rotate", options.rotate},
       {"prompts_low", options.prompts_low},
       {"prompts_high", options.prompts_high},
       {"seconds", seconds},
@@ -65,11 +62,19 @@ nlohmann::ordered_json Describe(const LoadOptions& options, const LoadResult& re
       {"refusal_p99_us", result.refusals.Micros(0.99)},
       {"sent", result.sent},
       {"held_back", result.held_back},
-      {"client_cpu_us_per_request",
-       result.sent == 0 ? 0 : client_cpu * 1e6 / static_cast<double>(result.sent)},
+      {"server_cpu_us_per_request", micros_per_answer(result.server_cpu)},
+      {"client_cpu_us_per_request", micros_per_answer(result.client_cpu)},
       {"errors", errors},
       {"wrong", wrong},
   };
+}
+
+// Thousands of connections are as many files.
+void AllowManyFiles() {
+  rlimit files{};
+  if (getrlimit(RLIMIT_NOFILE, &files) != 0) return;
+  files.rlim_cur = files.rlim_max;
+  setrlimit(RLIMIT_NOFILE, &files);
 }
 
 bool Failed(const LoadOptions& options, const LoadResult& result) {
@@ -81,6 +86,7 @@ bool Failed(const LoadOptions& options, const LoadResult& result) {
 }
 
 int Generate(const LoadOptions& options) {
+  AllowManyFiles();
   const RequestPool pool(options);
   const Channels channels = OpenChannels(options);
   if (options.wait_ready.count() > 0) {
@@ -91,9 +97,8 @@ int Generate(const LoadOptions& options) {
     }
   }
   if (options.seconds.count() <= 0) return 0;
-  const double cpu_before = CpuSeconds();
   const LoadResult result = RunLoad(options, pool, channels);
-  std::printf("%s\n", Describe(options, result, CpuSeconds() - cpu_before).dump().c_str());
+  std::printf("%s\n", Describe(options, result).dump().c_str());
   return Failed(options, result) ? 1 : 0;
 }
 

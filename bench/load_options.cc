@@ -28,6 +28,7 @@ LoadOptions ParseLoadOptionsOrExit(int argc, char** argv) {
   app.add_option("target", options.target, "HOST:PORT or unix:PATH");
   app.add_option("--model", options.model, "model_name of every request");
   app.add_option("--channels", options.channels, "connections (4)")->check(CLI::Range(1, 20000));
+  app.add_flag("--rotate", options.rotate, "each request over the next channel, not each call over its own");
   app.add_option("--threads", options.threads, "client threads, a completion queue each (1)")
       ->check(CLI::Range(1, 64));
   app.add_option("--concurrency", options.concurrency,
@@ -50,6 +51,8 @@ LoadOptions ParseLoadOptionsOrExit(int argc, char** argv) {
   app.add_flag("--verify", options.verify,
                "check id, error, prompts, blobs and blob lengths of every answer");
   app.add_option("--tolerate", tolerate, "status codes that do not make the run fail")->take_all();
+  app.add_option("--cpu-of", options.cpu_of, "PID,PID…: report their CPU time per answer while counting")
+      ->delimiter(',');
   try {
     app.parse(argc, argv);
     if (!ParsePrompts(prompts, options)) {

@@ -1,12 +1,55 @@
 #include "bench/load_run.h"
 
+#include <unistd.h>
+
+#include <algorithm>
 #include <condition_variable>
 #include <mutex>
+#include <stdexcept>
 #include <thread>
+
+#include "bench/process_cpu.h"
 
 namespace zerohop::bench {
 
 using namespace std::chrono_literals;
+
+namespace {
+
+constexpr auto kConnectWithin = 30s;  // thousands of connections, on cores that the server needs too
+
+void ConnectAll(const Channels& channels) {
+  for (const auto& channel : channels) channel->GetState(true);
+  const auto give_up = std::chrono::system_clock::now() + kConnectWithin;
+  for (size_t i = 0; i < channels.size(); ++i) {
+    if (channels[i]->WaitForConnected(give_up)) continue;
+    throw std::runtime_error("of " + std::to_string(channels.size()) + " connections only " +
+                             std::to_string(i) + " came about");
+  }
+}
+
+// The channels that requests of worker `index` go over.
+Channels ShareOf(const LoadOptions& options, const Channels& channels, int index) {
+  Channels share;
+  for (size_t i = static_cast<size_t>(index); i < channels.size();
+       i += static_cast<size_t>(options.threads)) {
+    share.push_back(channels[i]);
+  }
+  if (share.empty()) share.push_back(channels[static_cast<size_t>(index) % channels.size()]);
+  return share;
+}
+
+// Returns when the window ends.
+void CountCpu(const LoadWindow& window, const std::vector<pid_t>& server, LoadResult& result) {
+  const pid_t client[] = {getpid()};
+  std::this_thread::sleep_until(window.begin);
+  const auto server_before = CpuTimeOf(server), client_before = CpuTimeOf(client);
+  std::this_thread::sleep_until(window.end);
+  result.server_cpu = CpuTimeOf(server) - server_before;
+  result.client_cpu = CpuTimeOf(client) - client_before;
+}
+
+}  // namespace
 
 Channels OpenChannels(const LoadOptions& options) {
   Channels channels;
@@ -58,17 +101,11 @@ std::optional<std::string> WaitUntilReady(const LoadOptions& options, const Requ
 }
 
 LoadResult RunLoad(const LoadOptions& options, const RequestPool& pool, const Channels& channels) {
-  for (const auto& channel : channels) channel->GetState(true);
-  for (const auto& channel : channels) channel->WaitForConnected(std::chrono::system_clock::now() + 10s);
-
+  ConnectAll(channels);
   std::vector<std::unique_ptr<LoadWorker>> workers;
+  workers.reserve(static_cast<size_t>(options.threads));
   for (int i = 0; i < options.threads; ++i) {
-    Channels share;
-    for (size_t j = static_cast<size_t>(i); j < channels.size(); j += static_cast<size_t>(options.threads)) {
-      share.push_back(channels[j]);
-    }
-    if (share.empty()) share.push_back(channels[static_cast<size_t>(i) % channels.size()]);
-    workers.push_back(std::make_unique<LoadWorker>(options, pool, i, std::move(share)));
+    workers.push_back(std::make_unique<LoadWorker>(options, pool, i, ShareOf(options, channels, i)));
   }
 
   const auto begin = Clock::now() + std::chrono::duration_cast<Clock::duration>(options.warmup);
@@ -77,6 +114,7 @@ LoadResult RunLoad(const LoadOptions& options, const RequestPool& pool, const Ch
   std::condition_variable done;
   size_t running = workers.size();
   std::vector<std::jthread> threads;
+  threads.reserve(workers.size());
   for (const auto& worker : workers) {
     threads.emplace_back([&, worker = worker.get()] {
       worker->Run(window);
@@ -85,6 +123,8 @@ LoadResult RunLoad(const LoadOptions& options, const RequestPool& pool, const Ch
       done.notify_one();
     });
   }
+  LoadResult result;
+  CountCpu(window, options.cpu_of, result);
   {
     std::unique_lock lock(mutex);
     const auto limit = window.end + std::chrono::duration_cast<Clock::duration>(options.drain);
@@ -95,7 +135,6 @@ LoadResult RunLoad(const LoadOptions& options, const RequestPool& pool, const Ch
     }
   }
   threads.clear();  // joins
-  LoadResult result;
   for (const auto& worker : workers) result.Merge(worker->result());
   return result;
 }

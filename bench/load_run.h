@@ -24,6 +24,7 @@ Channels OpenChannels(const LoadOptions& options);
 std::optional<std::string> WaitUntilReady(const LoadOptions& options, const RequestPool& pool,
                                           const std::shared_ptr<grpc::Channel>& channel);
 
+// Connects every channel, then sends. Throws std::runtime_error where one does not connect.
 LoadResult RunLoad(const LoadOptions& options, const RequestPool& pool, const Channels& channels);
 
 }  // namespace zerohop::bench

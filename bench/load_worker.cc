@@ -28,6 +28,7 @@ void LoadResult::Merge(const LoadResult& other) {
   refusals.Merge(other.refusals);
   requests += other.requests;
   prompts += other.prompts;
+  answered += other.answered;
   sent += other.sent;
   held_back += other.held_back;
   for (const auto& [code, some] : other.errors) {
@@ -71,6 +72,7 @@ void LoadWorker::Send(Call& call, Clock::time_point due) {
   call.id = RequestId(number);
   call.prompts = request.prompts;
   call.due = due;
+  if (options_.rotate) call.stub = stubs_[sent_ % stubs_.size()].get();
   call.reader.reset();
   call.context.emplace();
   if (options_.deadline.count() > 0) {
@@ -86,6 +88,8 @@ void LoadWorker::Send(Call& call, Clock::time_point due) {
 }
 
 void LoadWorker::Finish(Call& call, Clock::time_point now) {
+  const bool counted = now >= window_.begin && now < window_.end;
+  if (counted) ++result_.answered;
   if (!call.status.ok()) {
     LoadErrors& errors = result_.errors[CodeName(call.status.error_code())];
     if (errors.count++ == 0) errors.text = call.status.error_message();
@@ -94,7 +98,7 @@ void LoadWorker::Finish(Call& call, Clock::time_point now) {
     }
   } else if (const std::string reason = CheckAnswer(call); !reason.empty()) {
     ++result_.wrong[reason];
-  } else if (now >= window_.begin && now < window_.end) {
+  } else if (counted) {
     result_.latency.Record(now - call.due);
     ++result_.requests;
     result_.prompts += static_cast<uint64_t>(call.prompts);

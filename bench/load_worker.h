@@ -43,6 +43,9 @@ struct LoadResult {
   LatencyHistogram refusals;                 // RESOURCE_EXHAUSTED, from sending to answer; all of the run
   uint64_t requests = 0;                     // right answers within the window
   uint64_t prompts = 0;                      // their prompts
+  uint64_t answered = 0;                     // within the window, refusals and errors too
+  std::chrono::nanoseconds server_cpu{0};    // of options.cpu_of, within the window
+  std::chrono::nanoseconds client_cpu{0};    // of this process, within the window
   uint64_t sent = 0;                         // from first to last, warm-up and drain too
   uint64_t held_back = 0;                    // open loop: due while every call was in flight
   std::map<std::string, LoadErrors> errors;  // by code, all of the run

@@ -1,6 +1,12 @@
 #include "bench/no_hop_answer.h"
 
 #include <algorithm>
+#include <cstring>
+#include <span>
+#include <string_view>
+
+#include "replica_shim/engines/echo_engine.h"
+#include "shm/row.h"
 
 namespace zerohop::bench {
 namespace {
@@ -21,8 +27,30 @@ std::string MakeRows(int dim, int count) {
 
 }  // namespace
 
-NoHopAnswer::NoHopAnswer(int dim)
-    : dim_(dim), row_bytes_(MakeRows(dim, 1).size()), rows_(MakeRows(dim, kRowsInBuffer)) {}
+NoHopAnswer::NoHopAnswer(int dim, RowSource source)
+    : dim_(dim), source_(source), row_bytes_(MakeRows(dim, 1).size()), rows_(MakeRows(dim, kRowsInBuffer)) {}
+
+// Memory that gRPC frees once it is sent.
+grpc::Slice NoHopAnswer::OwnRows(size_t count) const {
+  const auto dim = static_cast<uint32_t>(dim_);
+  const size_t row_bytes = source_ == RowSource::kComputed ? RowBytes(dim) : row_bytes_;
+  grpc_slice slice = grpc_slice_malloc(count * row_bytes);
+  auto* row = reinterpret_cast<std::byte*>(GRPC_SLICE_START_PTR(slice));
+  if (source_ == RowSource::kComputed) {
+    static constexpr std::string_view kText = "these characters are forty, not a single";
+    for (size_t i = 0; i < count; ++i, row += row_bytes) {
+      FillEchoRow(std::as_bytes(std::span(kText)), {BeginRow(row, dim), dim});
+    }
+  } else {
+    for (size_t left = count; left > 0;) {
+      const size_t some = std::min<size_t>(left, kRowsInBuffer);
+      std::memcpy(row, rows_.data(), some * row_bytes);
+      row += some * row_bytes;
+      left -= some;
+    }
+  }
+  return {slice, grpc::Slice::STEAL_REF};
+}
 
 grpc::Status NoHopAnswer::Compose(const grpc::ByteBuffer& request, grpc::ByteBuffer& answer) const {
   RequestShape shape;
@@ -41,6 +69,11 @@ grpc::Status NoHopAnswer::Compose(const grpc::ByteBuffer& request, grpc::ByteBuf
   AppendInt(2, shape.n_prompts, header);
   AppendInt(3, dim_, header);
   const grpc::Slice header_slice(header);  // up to 23 bytes lie inside the slice itself
+  if (source_ != RowSource::kStatic) {
+    const grpc::Slice slices[] = {header_slice, OwnRows(static_cast<size_t>(std::max(shape.n_prompts, 0)))};
+    answer = grpc::ByteBuffer(slices, 2);
+    return grpc::Status::OK;
+  }
   const auto rows_of = [&](int count) {
     return grpc::Slice(rows_.data(), row_bytes_ * static_cast<size_t>(count), grpc::Slice::STATIC_SLICE);
   };

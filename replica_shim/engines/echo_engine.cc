@@ -12,12 +12,44 @@ uint64_t Fnv1a(std::span<const std::byte> bytes) {
   return hash;
 }
 
-uint64_t SplitMix64(uint64_t* state) {
-  uint64_t z = (*state += 0x9e3779b97f4a7c15);
-  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
-  z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
-  return z ^ (z >> 31);
+constexpr uint64_t kSplitMixStep = 0x9e3779b97f4a7c15;
+
+// The upper 24 bits of what SplitMix64 gives for this state; its last xor does not reach them.
+inline int32_t SplitMixBits(uint64_t state) {
+  const uint64_t z = (state ^ (state >> 30)) * 0xbf58476d1ce4e5b9;
+  return static_cast<int32_t>((z ^ (z >> 27)) * 0x94d049bb133111eb >> 40);
 }
+
+// Exact: both the difference and the quotient have at most 24 bits.
+inline float FloatOf(int32_t bits) {
+  return static_cast<float>(bits - (1 << 23)) / 8388608.0f;
+}
+
+// What this engine costs is charged to the hop that is measured with it. The state of SplitMix64 is a
+// counter, so no value waits for the one before; blocks, because a compiler makes vectors of loops whose
+// length it knows, and two loops, because few instruction sets have what the first one needs.
+[[gnu::always_inline]] inline void FillFrom(uint64_t state, std::span<float> row) {
+  constexpr size_t kBlock = 32;
+  size_t i = 0;
+  for (; i + kBlock <= row.size(); i += kBlock) {
+    int32_t bits[kBlock];
+    for (int32_t& b : bits) b = SplitMixBits(state += kSplitMixStep);
+    for (size_t j = 0; j < kBlock; ++j) row[i + j] = FloatOf(bits[j]);
+  }
+  for (; i < row.size(); ++i) row[i] = FloatOf(SplitMixBits(state += kSplitMixStep));
+}
+
+#if defined(__x86_64__)
+// The one set of x86 that multiplies vectors of 64-bit integers.
+[[gnu::target("avx512f,avx512dq,avx512vl")]] void FillWithAvx512(uint64_t state, std::span<float> row) {
+  FillFrom(state, row);
+}
+
+bool HasAvx512() {
+  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+         __builtin_cpu_supports("avx512vl");
+}
+#endif
 
 class EchoEngine final : public Engine {
  public:
@@ -62,8 +94,11 @@ class EchoEngine final : public Engine {
 }  // namespace
 
 void FillEchoRow(std::span<const std::byte> prompt, std::span<float> row) {
-  uint64_t state = Fnv1a(prompt);
-  for (float& x : row) x = static_cast<float>(SplitMix64(&state) >> 40) / 8388608.0f - 1.0f;
+  const uint64_t state = Fnv1a(prompt);
+#if defined(__x86_64__)
+  if (HasAvx512()) return FillWithAvx512(state, row);
+#endif
+  FillFrom(state, row);
 }
 
 std::unique_ptr<Engine> MakeEchoEngine() {
