@@ -13,6 +13,7 @@
 #include <string>
 #include <string_view>
 
+#include "absl/synchronization/mutex.h"
 #include "broker/client/client_commands.h"
 #include "broker/front/grpc_front.h"
 #include "broker/lanes/lane_thread.h"
@@ -39,6 +40,8 @@ void PrepareProcess() {
   std::signal(SIGCHLD, SIG_DFL);  // inherited as ignored, it would have the kernel reap our replicas
   std::signal(SIGPIPE, SIG_IGN);  // a log reader that goes away must not end the server
   std::signal(SIGXFSZ, SIG_IGN);  // a limit on file sizes shows as an error of the reservation
+  // Else every lock within gRPC is looked up in a graph of locks: a twelfth of what a request costs.
+  absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
   rlimit files{};
   if (::getrlimit(RLIMIT_NOFILE, &files) == 0) {
     files.rlim_cur = files.rlim_max;  // connections are descriptors; the soft limit is often 1024
@@ -65,7 +68,8 @@ int Serve(int argc, char** argv) {
   Router router(options.router, *bell);
   auto supervisor = Supervisor::Create(options.supervisor, *bell, router);
   if (!supervisor.ok()) return Refuse(supervisor.status());
-  auto front = GrpcFront::Create(options.front, router, **supervisor);
+  const Attendance attendance(router, bell->MakeAttendant(options.lane_spin), options.lone_spin);
+  auto front = GrpcFront::Create(options.front, router, **supervisor, attendance);
   if (!front.ok()) return Refuse(front.status());
 
   LaneThread lane_thread(router, *bell, options.lane_spin);

@@ -14,16 +14,22 @@
 namespace zerohop {
 namespace {
 
-void FutexWake(const std::atomic<uint32_t>* word) {
-  syscall(SYS_futex, word, FUTEX_WAKE, INT_MAX, nullptr, nullptr, 0);
+// Which of the two that may sleep on a bell's word is meant, as a futex bit set.
+enum Who : uint32_t { kSleeper = 1, kAttendant = 2 };
+
+// Not FUTEX_PRIVATE: the word is shared between processes.
+void FutexWake(const std::atomic<uint32_t>* word, Who who) {
+  syscall(SYS_futex, word, FUTEX_WAKE_BITSET, INT_MAX, nullptr, nullptr, who);
 }
 
-void FutexWait(const std::atomic<uint32_t>* word, uint32_t expected, std::chrono::nanoseconds at_most) {
-  timespec timeout{};
-  timeout.tv_sec = at_most.count() / 1'000'000'000;
-  timeout.tv_nsec = at_most.count() % 1'000'000'000;
-  // Not FUTEX_PRIVATE: the word is shared between processes. Every way it returns means 'look again'.
-  syscall(SYS_futex, word, FUTEX_WAIT, expected, &timeout, nullptr, 0);
+// Until `deadline`, CLOCK_MONOTONIC. Every way it returns means 'look again'.
+void FutexWait(const std::atomic<uint32_t>* word, uint32_t expected,
+               std::chrono::steady_clock::time_point deadline, Who who) {
+  const auto at = std::chrono::nanoseconds(deadline.time_since_epoch()).count();
+  timespec until{};
+  until.tv_sec = at / 1'000'000'000;
+  until.tv_nsec = at % 1'000'000'000;
+  syscall(SYS_futex, word, FUTEX_WAIT_BITSET, expected, &until, nullptr, who);
 }
 
 // Tells the core that we spin.
@@ -35,16 +41,17 @@ void Pause() {
 #endif
 }
 
-// True when `word` has left `value` before `until`. A peek: callers load again with order.
-bool SpinWhile(const std::atomic<uint32_t>& word, uint32_t value,
-               std::chrono::steady_clock::time_point until) {
+// True when `word` has left `value` within `spin` after `begin`. A peek: callers load again with order.
+bool SpinWhile(const std::atomic<uint32_t>& word, uint32_t value, std::chrono::steady_clock::time_point begin,
+               std::chrono::nanoseconds spin) {
+  // Peeks, see above.
+  if (spin.count() <= 0) return word.load(std::memory_order_relaxed) != value;
   do {
     for (int i = 0; i < 16; ++i) {
-      // A peek, see above.
       if (word.load(std::memory_order_relaxed) != value) return true;
       Pause();
     }
-  } while (std::chrono::steady_clock::now() < until);
+  } while (std::chrono::steady_clock::now() < begin + spin);
   return false;
 }
 
@@ -65,17 +72,21 @@ void BellRinger::Ring() const {
   // EDGE(bell) seq_cst, acq_rel within: what was published before is seen by whoever sees the bump.
   rings_->fetch_add(1, std::memory_order_seq_cst);
   // EDGE(asleep) seq_cst: ordered after the bump; sees the flag of any sleeper that missed it.
-  if (sleeping_->load(std::memory_order_seq_cst) == kAsleep) FutexWake(rings_);
+  const uint32_t state = sleeping_->load(std::memory_order_seq_cst);
+  if (state == kAsleep) FutexWake(rings_, kSleeper);
+  if (state == kAttendantAsleep) FutexWake(rings_, kAttendant);
 }
 
 void BellSleeper::Wait(std::chrono::nanoseconds at_most, bool may_spin) {
   const auto begin = std::chrono::steady_clock::now();
   const auto spin = may_spin ? spin_.budget() : std::chrono::nanoseconds(0);
-  if (!SpinWhile(*rings_, answered_, begin + spin)) {
+  if (!SpinWhile(*rings_, answered_, begin, spin)) {
     // EDGE(asleep) seq_cst: ringers that bump after our load below see this flag.
     sleeping_->store(kAsleep, std::memory_order_seq_cst);
     // EDGE(bell) seq_cst: sees every bump whose ringer did not see the flag.
-    if (rings_->load(std::memory_order_seq_cst) == answered_) FutexWait(rings_, answered_, at_most);
+    if (rings_->load(std::memory_order_seq_cst) == answered_) {
+      FutexWait(rings_, answered_, begin + at_most, kSleeper);
+    }
     // EDGE(awake) relaxed: a ringer that still sees kAsleep makes one needless system call.
     sleeping_->store(kAwake, std::memory_order_relaxed);
   }
@@ -84,18 +95,49 @@ void BellSleeper::Wait(std::chrono::nanoseconds at_most, bool may_spin) {
   answered_ = rings_->load(std::memory_order_acquire);
 }
 
-bool BellAttendant::Attend(std::chrono::nanoseconds at_most) {
+bool BellAttendant::Come() {
+  // A peek: Wait exchanges, and finds out.
+  if (here_ && sleeping_->load(std::memory_order_relaxed) == kAttended) return true;
   uint32_t state = kAsleep;
-  // EDGE(attend) seq_cst: a ringer whose bump we do not see below sees the sleeper attended, and leaves it to
-  // us.
-  if (!sleeping_->compare_exchange_strong(state, kAttended, std::memory_order_seq_cst)) return false;
-  const uint32_t before = rings_->load(std::memory_order_relaxed);  // a peek; the look orders itself
-  (void)SpinWhile(*rings_, before, std::chrono::steady_clock::now() + at_most);
-  state = kAttended;
+  // EDGE(attend) seq_cst: ringers that see it leave their bumps to us; we load those of all others below.
+  here_ = sleeping_->compare_exchange_strong(state, kAttended, std::memory_order_seq_cst);
+  return here_;
+}
+
+BellAttendant::Waited BellAttendant::Wait(std::chrono::nanoseconds at_most, std::chrono::nanoseconds spin) {
+  const auto begin = std::chrono::steady_clock::now();
+  bool rang = SpinWhile(*rings_, answered_, begin, std::max(spin, spin_.budget()));
+  if (!rang) {
+    uint32_t state = kAttended;
+    // EDGE(attend) seq_cst: ringers that bump after our load below see that we must be woken.
+    here_ = sleeping_->compare_exchange_strong(state, kAttendantAsleep, std::memory_order_seq_cst);
+    if (!here_) return Waited::kNoLonger;
+    // EDGE(bell) seq_cst: sees every bump whose ringer did not see the state.
+    if (rings_->load(std::memory_order_seq_cst) == answered_) {
+      FutexWait(rings_, answered_, begin + at_most, kAttendant);
+    }
+    state = kAttendantAsleep;
+    // EDGE(attend) seq_cst: we look by ourselves again.
+    here_ = sleeping_->compare_exchange_strong(state, kAttended, std::memory_order_seq_cst);
+    // A peek: the look that follows orders itself.
+    rang = rings_->load(std::memory_order_relaxed) != answered_;
+  }
+  spin_.Record(std::chrono::steady_clock::now() - begin);
+  if (!here_) return Waited::kNoLonger;
+  return rang ? Waited::kRang : Waited::kInVain;
+}
+
+void BellAttendant::Looking() {
+  // EDGE(bell) acquire: what was published before the rings we count is seen by the look that follows.
+  answered_ = rings_->load(std::memory_order_acquire);
+}
+
+void BellAttendant::Go() {
+  uint32_t state = kAttended;
   // EDGE(attend) seq_cst: rings from here on wake the sleeper; those before are seen by the look that
   // follows.
-  sleeping_->compare_exchange_strong(state, kAsleep, std::memory_order_seq_cst);
-  return true;
+  if (here_) sleeping_->compare_exchange_strong(state, kAsleep, std::memory_order_seq_cst);
+  here_ = false;
 }
 
 int UsableCpus() {

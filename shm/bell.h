@@ -19,14 +19,16 @@ namespace zerohop {
 
 // Values of `sleeping`.
 //
-//            | sleeper sleeps | sleeper wakes | attendant comes | attendant goes
-//  kAwake    | kAsleep        | kAwake        | refused         | kAwake
-//  kAsleep   | -              | kAwake        | kAttended       | -
-//  kAttended | -              | kAwake        | refused         | kAsleep
+//                    | sleeper sleeps | sleeper wakes | attendant comes | attendant dozes  | attendant goes
+//  kAwake            | kAsleep        | kAwake        | refused         | refused          | kAwake
+//  kAsleep           | -              | kAwake        | kAttended       | refused          | kAsleep
+//  kAttended         | kAsleep        | kAwake        | refused         | kAttendantAsleep | kAsleep
+//  kAttendantAsleep  | kAsleep        | kAwake        | refused         | refused          | -
 enum Sleeping : uint32_t {
-  kAwake = 0,     // will look by itself
-  kAsleep = 1,    // must be woken
-  kAttended = 2,  // sleeps on, while another thread of its process watches the bell
+  kAwake = 0,            // the sleeper will look by itself
+  kAsleep = 1,           // the sleeper must be woken
+  kAttended = 2,         // the sleeper sleeps on: another thread of its process looks by itself
+  kAttendantAsleep = 3,  // that other thread must be woken
 };
 
 // Any thread of any process that maps the words.
@@ -78,23 +80,39 @@ class BellSleeper {
   SpinBudget spin_;
 };
 
-// A thread of the sleeper's process that has just given work away and expects
-// it back sooner than a wake would take: it watches the bell, and ringers let
-// the sleeper sleep. One at a time.
+// A thread of the sleeper's process that takes the sleeper's place for a while, because it gives work away
+// and expects it back soon: from Come to Go ringers let the sleeper sleep, and the attendant looks by itself.
+// One attends at a time; an object belongs to one thread. The sleeper's bounded sleep may end and cut the
+// attendance short: then the sleeper looks, and the attendant hears of it from Come or Wait.
 class BellAttendant {
  public:
-  BellAttendant() = default;
-  BellAttendant(const std::atomic<uint32_t>* rings, std::atomic<uint32_t>* sleeping)
-      : rings_(rings), sleeping_(sleeping) {}
+  enum class [[nodiscard]] Waited{
+      kRang,      // since the last Looking
+      kInVain,    // all of the time has passed
+      kNoLonger,  // somebody else looks now
+  };
 
-  // Spins until the bell rings, at most `at_most`. True when the caller must
-  // look now, as if woken: the bell rang, or nobody was woken while this thread
-  // watched. False: the sleeper was awake, or watched already.
-  bool Attend(std::chrono::nanoseconds at_most);
+  BellAttendant() : spin_(std::chrono::nanoseconds(0)) {}
+  BellAttendant(const std::atomic<uint32_t>* rings, std::atomic<uint32_t>* sleeping,
+                std::chrono::nanoseconds spin_limit)
+      : rings_(rings), sleeping_(sleeping), spin_(spin_limit) {}
+
+  // True when this thread attends from here on, or does so already. False: the sleeper is awake, or another
+  // attends.
+  bool Come();
+  // Until the bell rings, at most `at_most`; awake for the first `spin` of it, or for what has won of late.
+  Waited Wait(std::chrono::nanoseconds at_most, std::chrono::nanoseconds spin);
+  // Before each look: what rings from here on ends the next Wait.
+  void Looking();
+  // Ringers wake the sleeper from here on. The caller looks once more: for what came before nobody was woken.
+  void Go();
 
  private:
   const std::atomic<uint32_t>* rings_ = nullptr;
   std::atomic<uint32_t>* sleeping_ = nullptr;
+  uint32_t answered_ = 0;  // rings seen at the last look
+  bool here_ = false;
+  SpinBudget spin_;
 };
 
 // CPUs this process may really use: affinity, and the cgroup's quota rounded down (at least 1).

@@ -31,7 +31,9 @@ class BrokerBell {
   BellSleeper MakeSleeper(std::chrono::nanoseconds spin_limit) const {
     return {&lines()->rings.value, &lines()->sleeping.value, spin_limit};
   }
-  BellAttendant attendant() const { return {&lines()->rings.value, &lines()->sleeping.value}; }
+  BellAttendant MakeAttendant(std::chrono::nanoseconds spin_limit) const {
+    return {&lines()->rings.value, &lines()->sleeping.value, spin_limit};
+  }
   const Segment& segment() const { return segment_; }
 
  private:

@@ -36,7 +36,7 @@ namespace zerohop {
 inline constexpr size_t kNoShareBytes = 128;
 inline constexpr size_t kPageBytes = 4096;
 inline constexpr uint64_t kLaneMagic = 0x31504f484f52455a;  // "ZEROHOP1" as bytes
-inline constexpr uint32_t kLaneVersion = 2;
+inline constexpr uint32_t kLaneVersion = 3;
 
 // Sizes that both sides derive every offset from.
 struct LaneGeometry {
@@ -142,7 +142,7 @@ static_assert(offsetof(ReplicaLines, lifeline) == 640);
 //
 //   byte  field     written by
 //      0  rings     every replica, and the broker's own threads
-//    128  sleeping  the lane thread
+//    128  sleeping  the lane thread, or a front thread that attends (Sleeping in bell.h)
 struct BellLines {
   Line32 rings;
   Line32 sleeping;

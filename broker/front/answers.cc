@@ -20,10 +20,10 @@ void AppendVarint(uint64_t value, std::string* out) {
   out->push_back(static_cast<char>(value));
 }
 
-// Fields 1 to 3; the rows that follow are field 4 (shm/row.h).
+// Fields 1 to 3, and of field 4 (shm/row.h) what stands before the first row's floats.
 std::string HeaderOf(const std::string& request_id, int32_t n_prompts, uint32_t dim) {
   std::string header;
-  header.reserve(request_id.size() + 24);
+  header.reserve(request_id.size() + 28);
   header.push_back(0x0a);
   AppendVarint(request_id.size(), &header);
   header += request_id;
@@ -31,6 +31,8 @@ std::string HeaderOf(const std::string& request_id, int32_t n_prompts, uint32_t 
   AppendVarint(static_cast<uint64_t>(n_prompts), &header);
   header.push_back(0x18);
   AppendVarint(dim, &header);
+  const auto row = RowHeader(dim);
+  header.append(reinterpret_cast<const char*>(row.data()), row.size());
   return header;
 }
 
@@ -50,7 +52,8 @@ void AppendRows(RowBlock rows, uint32_t dim, std::vector<grpc::Slice>* slices) {
   const auto header = RowHeader(dim);
   const grpc::Slice whole = SliceOver(std::move(rows));
   for (size_t at = 0; at < whole.size(); at += RowBytes(dim)) {
-    slices->emplace_back(header.data(), header.size());  // so small that a slice holds it itself
+    // The first row's stands in HeaderOf; the others are so small that a slice holds them itself.
+    if (slices->size() > 1) slices->emplace_back(header.data(), header.size());
     slices->push_back(whole.sub(at + kRowHeaderBytes, at + RowBytes(dim)));
   }
 }
@@ -84,7 +87,7 @@ grpc::Status ToGrpcStatus(const absl::Status& status) {
 
 grpc::ByteBuffer FrameEmbeddings(const std::string& request_id, int32_t n_prompts, Answer answer) {
   std::vector<grpc::Slice> slices;
-  slices.reserve(1 + 2 * static_cast<size_t>(n_prompts));
+  slices.reserve(2 * static_cast<size_t>(n_prompts));
   slices.emplace_back(HeaderOf(request_id, n_prompts, answer.dim));
   for (RowBlock& rows : answer.rows) AppendRows(std::move(rows), answer.dim, &slices);
   return {slices.data(), slices.size()};

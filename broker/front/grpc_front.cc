@@ -1,8 +1,6 @@
 #include "broker/front/grpc_front.h"
 
 #include <grpc/support/log.h>
-#include <grpcpp/ext/proto_server_reflection_plugin.h>
-#include <grpcpp/health_check_service_interface.h>
 #include <grpcpp/security/server_credentials.h>
 #include <grpcpp/server_builder.h>
 #include <spdlog/spdlog.h>
@@ -17,12 +15,6 @@ using namespace arctic_inference;  // the contract's messages
 // Calls that wait for a request on each queue, so that a burst finds them ready.
 constexpr int kWaitingCalls = 64;
 
-void RunQueue(grpc::ServerCompletionQueue* queue) {
-  void* tag;
-  bool ok;
-  while (queue->Next(&tag, &ok)) static_cast<CompletionEvent*>(tag)->Proceed(ok);
-}
-
 // What gRPC says goes where everything goes; its errors are told by us, in one sentence.
 void LogForGrpc(gpr_log_func_args* entry) {
   spdlog::debug("grpc: {}", entry->message);
@@ -31,14 +23,18 @@ void LogForGrpc(gpr_log_func_args* entry) {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<GrpcFront>> GrpcFront::Create(const GrpcFrontOptions& options, Router& router,
-                                                             const Supervisor& supervisor) {
-  std::unique_ptr<GrpcFront> front(new GrpcFront(options, router, supervisor));
+                                                             const Supervisor& supervisor,
+                                                             const Attendance& attendance) {
+  std::unique_ptr<GrpcFront> front(new GrpcFront(options, router, supervisor, attendance));
   if (absl::Status bound = front->Bind(options); !bound.ok()) return bound;
   return front;
 }
 
-GrpcFront::GrpcFront(const GrpcFrontOptions& options, Router& router, const Supervisor& supervisor)
-    : encode_context_{router, service_, live_calls_, options.served_model,
+GrpcFront::GrpcFront(const GrpcFrontOptions& options, Router& router, const Supervisor& supervisor,
+                     const Attendance& attendance)
+    : router_(router),
+      attendance_(attendance),
+      encode_context_{router, service_, live_calls_, options.served_model,
                       static_cast<uint64_t>(options.max_message_bytes)},
       control_context_{router, supervisor, options.served_model, options.policy} {}
 
@@ -48,8 +44,6 @@ GrpcFront::~GrpcFront() {
 
 absl::Status GrpcFront::Bind(const GrpcFrontOptions& options) {
   gpr_set_log_function(LogForGrpc);
-  grpc::EnableDefaultHealthCheckService(true);
-  grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   grpc::ServerBuilder builder;
   builder.SetMaxReceiveMessageSize(options.max_message_bytes);
   builder.SetMaxSendMessageSize(options.max_message_bytes);
@@ -58,26 +52,24 @@ absl::Status GrpcFront::Bind(const GrpcFrontOptions& options) {
   // A client that is gone without a word must not hold its answers for ever.
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, 60'000);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 20'000);
-  // Health and reflection are synchronous services; they need one thread, not one per core.
-  builder.SetSyncServerOption(grpc::ServerBuilder::SyncServerOption::NUM_CQS, 1);
-  builder.SetSyncServerOption(grpc::ServerBuilder::SyncServerOption::MAX_POLLERS, 1);
   const std::string address = options.host + ":" + std::to_string(options.port);
   builder.AddListeningPort(address, grpc::InsecureServerCredentials(), &port_);
   builder.RegisterService(&service_);
+  builder.RegisterService(&health_.service());
+  builder.RegisterService(&reflection_.service());
   for (int i = 0; i < options.threads; ++i) queues_.push_back(builder.AddCompletionQueue());
   server_ = builder.BuildAndStart();
   if (!server_ || port_ == 0) {
     return absl::UnavailableError("cannot listen on " + address +
                                   ": the port is in use, or the address is not one of this host");
   }
-  SetHealthy(false);
   return absl::OkStatus();
 }
 
 void GrpcFront::Serve() {
   for (const auto& queue : queues_) {
     ListenOn(queue.get());
-    threads_.emplace_back(RunQueue, queue.get());
+    threads_.push_back(std::make_unique<FrontThread>(*queue, router_, attendance_));
   }
 }
 
@@ -89,23 +81,22 @@ void GrpcFront::ListenOn(grpc::ServerCompletionQueue* queue) {
       control_context_, service_, &AsyncService::RequestGetReplicaInfo, live_calls_, queue);
   ControlCall<HealthCheckRequest, HealthCheckResponse>::Listen(
       control_context_, service_, &AsyncService::RequestHealthCheck, live_calls_, queue);
-}
-
-void GrpcFront::SetHealthy(bool healthy) {
-  auto* health = server_->GetHealthCheckService();
-  health->SetServingStatus(healthy);
-  health->SetServingStatus(Contract::service_full_name(), healthy);
+  health_.Listen(queue, live_calls_);
+  reflection_.Listen(queue, live_calls_);
 }
 
 void GrpcFront::Drain(std::chrono::nanoseconds at_most) {
   if (!server_ || std::exchange(drained_, true)) return;
   if (threads_.empty()) Serve();  // queues must be emptied by someone
+  // Streams without an end of their own: the drain would wait for them.
+  health_.Leave();
+  reflection_.Leave();
   const auto deadline =
       std::chrono::system_clock::now() + std::chrono::duration_cast<std::chrono::milliseconds>(at_most);
   server_->Shutdown(deadline);
   live_calls_.WaitForNone();
   for (const auto& queue : queues_) queue->Shutdown();
-  for (std::thread& thread : threads_) thread.join();
+  threads_.clear();  // joins
   // The server object stays: a replica's end may still set the health of what no longer answers.
 }
 

@@ -10,13 +10,15 @@
 #include <chrono>
 #include <memory>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "broker/front/control_calls.h"
 #include "broker/front/encode_call.h"
+#include "broker/front/front_thread.h"
+#include "broker/front/health_service.h"
 #include "broker/front/live_calls.h"
+#include "broker/front/reflection_service.h"
 #include "broker/front/service.h"
 
 namespace zerohop {
@@ -32,30 +34,38 @@ struct GrpcFrontOptions {
 
 class GrpcFront {
  public:
+  // Each of its threads waits for answers as `attendance` says.
   static absl::StatusOr<std::unique_ptr<GrpcFront>> Create(const GrpcFrontOptions& options, Router& router,
-                                                           const Supervisor& supervisor);
+                                                           const Supervisor& supervisor,
+                                                           const Attendance& attendance);
   ~GrpcFront();
 
   void Serve();
   int port() const { return port_; }
   // What grpc.health.v1 answers.
-  void SetHealthy(bool healthy);
+  void SetHealthy(bool healthy) { health_.Set(healthy); }
   // Takes no new requests; those that were taken are answered, or cancelled after `at_most`.
   void Drain(std::chrono::nanoseconds at_most);
 
  private:
-  GrpcFront(const GrpcFrontOptions& options, Router& router, const Supervisor& supervisor);
+  GrpcFront(const GrpcFrontOptions& options, Router& router, const Supervisor& supervisor,
+            const Attendance& attendance);
   absl::Status Bind(const GrpcFrontOptions& options);
   void ListenOn(grpc::ServerCompletionQueue* queue);
 
+  Router& router_;
+  const Attendance attendance_;
   AsyncService service_;
+  HealthService health_{Contract::service_full_name()};
+  ReflectionService reflection_{{Contract::service_full_name(), grpc::health::v1::Health::service_full_name(),
+                                 grpc::reflection::v1alpha::ServerReflection::service_full_name()}};
   LiveCalls live_calls_;
   EncodeContext encode_context_;
   ControlContext control_context_;
   int port_ = 0;
   std::vector<std::unique_ptr<grpc::ServerCompletionQueue>> queues_;
   std::unique_ptr<grpc::Server> server_;
-  std::vector<std::thread> threads_;
+  std::vector<std::unique_ptr<FrontThread>> threads_;
   bool drained_ = false;
 };
 

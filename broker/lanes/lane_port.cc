@@ -14,6 +14,11 @@ namespace {
 // answers to slow clients must not starve the lane.
 constexpr uint64_t kScarceFraction = 4;
 
+// About what it takes until a replica that sleeps runs.
+constexpr double kWakeNs = 40'000;
+// No engine is so slow; what it is, completions tell.
+constexpr double kSlowestNsPerToken = 1e9;
+
 uint64_t RandomBits() {
   std::random_device device;
   return (uint64_t{device()} << 32) | device();
@@ -29,7 +34,7 @@ uint64_t Mix(uint64_t z) {
 }  // namespace
 
 LanePort::LanePort(std::shared_ptr<BrokerLane> lane, BellRinger broker_bell, const EngineInfo& info,
-                   Credit credit)
+                   Credit credit, int cpu)
     : memory_(std::make_shared<LaneMemory>(std::move(lane), broker_bell)),
       requests_(memory_->lane().geometry().request_arena_bytes),
       responses_(memory_->lane().geometry().response_arena_bytes),
@@ -38,6 +43,8 @@ LanePort::LanePort(std::shared_ptr<BrokerLane> lane, BellRinger broker_bell, con
       batch_tokens_(std::max(1u, info.batch_tokens)),
       batch_prompts_(std::max(1u, info.batch_prompts)),
       credit_(credit),
+      cpu_(cpu),
+      ns_per_token_(kSlowestNsPerToken),
       next_cookie_(RandomBits()) {
   for (uint32_t i = static_cast<uint32_t>(slots_.size()); i-- > 0;) free_slots_.push_back(i);
 }
@@ -142,6 +149,7 @@ bool LanePort::FinishOne(const Completion& completion, std::vector<Finished>* fi
   done.status = status;
   done.failed_prompt = completion.failed_prompt;
   if (status == CompletionStatus::kOk) {
+    LearnPace(completion, *entry.shard);
     done.rows = TakeRows(entry.submission);
   } else {
     const std::byte* detail = memory_->lane().response(entry.submission.response_offset);
@@ -152,6 +160,14 @@ bool LanePort::FinishOne(const Completion& completion, std::vector<Finished>* fi
     responses_.Free(entry.submission.response_offset);
   }
   return true;
+}
+
+// A replica that lies here draws work to itself, no more than its credit. Without a time it says nothing.
+void LanePort::LearnPace(const Completion& completion, const Shard& shard) {
+  if (completion.busy_ns == 0) return;
+  const double now = static_cast<double>(completion.busy_ns) / static_cast<double>(shard.tokens);
+  ns_per_token_ = now < ns_per_token_ / 2 ? now : ns_per_token_ + (now - ns_per_token_) / 8;
+  trifle_tokens_ = static_cast<uint64_t>(kWakeNs / std::max(ns_per_token_, 1e-3));
 }
 
 bool LanePort::RowsAreFramed(const Submission& submission) const {

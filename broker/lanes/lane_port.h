@@ -16,6 +16,7 @@
 #include "broker/lanes/region_allocator.h"
 #include "broker/lanes/row_block.h"
 #include "broker/lanes/shard.h"
+#include "broker/replicas/cpu_placement.h"
 
 namespace zerohop {
 
@@ -55,7 +56,8 @@ enum class [[nodiscard]] PostResult{kPosted, kNoRoom, kCorrupt};
 
 class LanePort {
  public:
-  LanePort(std::shared_ptr<BrokerLane> lane, BellRinger broker_bell, const EngineInfo& info, Credit credit);
+  LanePort(std::shared_ptr<BrokerLane> lane, BellRinger broker_bell, const EngineInfo& info, Credit credit,
+           int cpu = kAnyCpu);
 
   // Whether ordinary work may be posted now.
   bool HasCredit() const {
@@ -83,6 +85,10 @@ class LanePort {
   // The shard that has been here longest. Looks at every slot: not for each turn.
   std::optional<HeldShard> FindOldest() const;
   uint64_t tokens_in_flight() const { return tokens_; }
+  // The CPU that the replica works on alone, or kAnyCpu.
+  int cpu() const { return cpu_; }
+  // Tokens in flight, but 0 while the engine is done with them before another replica could wake.
+  uint64_t burden() const { return tokens_ <= trifle_tokens_ ? 0 : tokens_; }
   uint32_t shards_in_flight() const { return static_cast<uint32_t>(slots_.size() - free_slots_.size()); }
   const LaneIdentity& identity() const { return memory_->lane().identity(); }
   Seclusion seclusion = Seclusion::kNone;  // the router's
@@ -100,6 +106,7 @@ class LanePort {
   bool RowsAreFramed(const Submission& submission) const;
   RowBlock TakeRows(const Submission& submission);
   InFlight EmptySlot(uint32_t slot);
+  void LearnPace(const Completion& completion, const Shard& shard);
 
   std::shared_ptr<LaneMemory> memory_;
   RegionAllocator requests_;
@@ -109,8 +116,11 @@ class LanePort {
   const uint32_t dim_;
   const uint32_t batch_tokens_, batch_prompts_;
   const Credit credit_;
+  const int cpu_;
   uint64_t tokens_ = 0;   // estimated, in flight
   uint64_t prompts_ = 0;  // in flight
+  double ns_per_token_;   // moving average of the engine's time, as the replica says
+  uint64_t trifle_tokens_ = 0;
   uint64_t next_cookie_;
   std::string garbage_;
 };

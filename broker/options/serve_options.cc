@@ -196,8 +196,10 @@ SupervisorOptions SupervisorFrom(const Flags& f, nanoseconds spin) {
   }
   options.control_socket = f.control_socket;
   options.replicas = static_cast<uint32_t>(f.num_replicas);
-  // Threads of a library in Python would all share the CPU that its main thread is pinned to.
-  options.pin = f.engine.engine == "openvino" && f.num_replicas * f.engine.threads <= UsableCpus();
+  // Threads of a library in Python would all share the CPU that its main thread is pinned to. Engines that
+  // compute have a CPU to themselves or none; echo does not compute.
+  options.pin = f.engine.engine == "echo" ||
+                (f.engine.engine == "openvino" && f.num_replicas * f.engine.threads <= UsableCpus());
   options.geometry.request_arena_bytes = f.request_arena_mib << 20;
   options.geometry.response_arena_bytes = f.response_arena_mib << 20;
   options.health_interval = Seconds(f.health_interval);
@@ -235,7 +237,8 @@ ServeOptions ParseServeOrExit(int argc, char** argv) {
   options.front.served_model =
       f.served_model_name.empty() ? DefaultServedModel(f.engine) : f.served_model_name;
   options.lane_spin = core_to_spare && may_spin ? nanoseconds(kBrokerSpin) : nanoseconds(0);
-  options.router.attend = may_spin ? nanoseconds(kBrokerSpin) : nanoseconds(0);
+  options.lone_spin = may_spin ? nanoseconds(kBrokerSpin) : nanoseconds(0);
+  options.router.may_stay_awake = may_spin;
   options.drain_timeout = Seconds(f.drain_timeout);
   options.log_level = f.log_level;
   return options;

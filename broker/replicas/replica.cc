@@ -2,6 +2,8 @@
 
 #include <spdlog/spdlog.h>
 
+#include "broker/replicas/cpu_placement.h"
+
 namespace zerohop {
 
 absl::Status Replica::ReserveLaneNow() {
@@ -106,7 +108,8 @@ void Replica::OnReady(const EngineInfo& info) {
   if (state() == ReplicaState::kServing) return Doom("garbage: ready for a second time", Clock::now());
   if (state() != ReplicaState::kLoading) return;
   if (!lane_->Ready()) return Doom("garbage: ready without a ready lane", Clock::now());
-  if (absl::Status accepted = around_.observer.OnServing(index_, lane_, info); !accepted.ok()) {
+  if (absl::Status accepted = around_.observer.OnServing(index_, lane_, info, PinnedCpu(process_.pid()));
+      !accepted.ok()) {
     return Doom(std::string(accepted.message()), Clock::now());
   }
   observed_ = true;

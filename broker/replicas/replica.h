@@ -41,9 +41,10 @@ struct TakenBack {
 class LaneObserver {
  public:
   virtual ~LaneObserver() = default;
-  // The replica serves `lane`. InvalidArgument refuses it (another model than its siblings').
-  virtual absl::Status OnServing(uint32_t replica, std::shared_ptr<BrokerLane> lane,
-                                 const EngineInfo& info) = 0;
+  // The replica serves `lane`, its worker on `cpu` alone (or kAnyCpu). InvalidArgument refuses it
+  // (another model than its siblings').
+  virtual absl::Status OnServing(uint32_t replica, std::shared_ptr<BrokerLane> lane, const EngineInfo& info,
+                                 int cpu) = 0;
   // The replica of the lane given last ends, or has been told to: its lane is not read any more.
   virtual TakenBack OnDoomed(uint32_t replica) = 0;
   // Its exit was seen, and `reason` is known.

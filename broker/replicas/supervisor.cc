@@ -1,13 +1,14 @@
 #include "broker/replicas/supervisor.h"
 
 #include <poll.h>
-#include <sched.h>
 #include <spdlog/spdlog.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
 #include <limits>
 #include <random>
+
+#include "broker/replicas/cpu_placement.h"
 
 namespace zerohop {
 namespace {
@@ -20,17 +21,6 @@ constexpr std::chrono::seconds kDying(10);
 uint64_t RandomEpoch() {
   std::random_device device;
   return (uint64_t{device()} << 32) | device();
-}
-
-// The i-th CPU this process may use, counted round.
-int UsableCpu(uint32_t i) {
-  cpu_set_t set;
-  if (::sched_getaffinity(0, sizeof set, &set) != 0) return -1;
-  int skip = static_cast<int>(i % static_cast<uint32_t>(CPU_COUNT(&set)));
-  for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
-    if (CPU_ISSET(cpu, &set) && skip-- == 0) return cpu;
-  }
-  return -1;
 }
 
 }  // namespace

@@ -56,22 +56,34 @@ Dispatcher::Lane* Dispatcher::LeastBusyLane(May may) {
   Lane* best = nullptr;
   for (Lane& lane : lanes_) {
     if (!lane.port || !may(lane)) continue;
-    // The first of equals: it is the one whose caches are warm.
-    if (best == nullptr || lane.port->tokens_in_flight() < best->port->tokens_in_flight()) best = &lane;
+    // The first of equals: it is the one that is awake, and whose caches are warm.
+    if (best == nullptr || lane.port->burden() < best->port->burden()) best = &lane;
   }
   return best;
 }
 
-void Dispatcher::PostWaiting(bool quiet, Postings* postings) {
+// A lane with next to nothing in flight takes a trifle sooner than any other could wake. Of these the one
+// whose replica shares the poster's CPU: it runs as soon as the poster sleeps, while another CPU would have
+// to be woken, and wake this one. Where both stay awake it is the one that is awake already.
+template <typename May>
+Dispatcher::Lane* Dispatcher::LaneFor(const Poster& poster, May may) {
+  for (Lane& lane : lanes_) {
+    if (poster.stays_awake || !lane.port || lane.port->burden() > 0 || !may(lane)) continue;
+    if (lane.port->cpu() == poster.cpu) return &lane;
+  }
+  return LeastBusyLane(may);
+}
+
+void Dispatcher::PostWaiting(const Poster& poster, Postings* postings) {
   SecludeLanes();
-  PostSuspects(quiet, postings);
+  PostSuspects(poster, postings);
   for (Lane& lane : lanes_) {
     lane.no_room = false;
-    while (lane.port && lane.port->HasCredit() && PostFront(lane.queue, lane, quiet, postings)) {
+    while (lane.port && lane.port->HasCredit() && PostFront(lane.queue, lane, poster, postings)) {
     }
   }
   while (const ShardRef* front = shared_.Front()) {
-    Lane* lane = LeastBusyLane([&](const Lane& candidate) {
+    Lane* lane = LaneFor(poster, [&](const Lane& candidate) {
       return !candidate.no_room && candidate.port->HasCredit() &&
              !Avoided(candidate.port->identity().replica, **front);
     });
@@ -79,7 +91,7 @@ void Dispatcher::PostWaiting(bool quiet, Postings* postings) {
       if (BindElsewhere()) continue;
       break;
     }
-    lane->no_room = !PostFront(shared_, *lane, quiet, postings);
+    lane->no_room = !PostFront(shared_, *lane, poster, postings);
   }
 }
 
@@ -119,29 +131,30 @@ const ShardRef* Dispatcher::FirstSuspect() {
   return suspects_.empty() ? nullptr : &suspects_.front();
 }
 
-void Dispatcher::PostSuspects(bool quiet, Postings* postings) {
+void Dispatcher::PostSuspects(const Poster& poster, Postings* postings) {
   for (Lane& lane : lanes_) {
     if (!lane.port || lane.port->seclusion != Seclusion::kEmptying) continue;
     const ShardRef* suspect = FirstSuspect();
     if (suspect == nullptr) lane.port->seclusion = Seclusion::kNone;  // the one it was meant for is answered
     if (suspect == nullptr || lane.port->shards_in_flight() > 0 || !lane.port->garbage().empty()) continue;
-    if (!Post(*suspect, lane, quiet, postings)) continue;
+    if (!Post(*suspect, lane, poster, postings)) continue;
     lane.port->seclusion = Seclusion::kSuspectInFlight;
     suspects_.pop_front();
   }
 }
 
-bool Dispatcher::PostFront(ShardQueue& queue, Lane& lane, bool quiet, Postings* postings) {
+bool Dispatcher::PostFront(ShardQueue& queue, Lane& lane, const Poster& poster, Postings* postings) {
   const ShardRef* front = queue.Front();
-  if (front == nullptr || !Post(*front, lane, quiet, postings)) return false;
+  if (front == nullptr || !Post(*front, lane, poster, postings)) return false;
   queue.Pop();
   return true;
 }
 
-bool Dispatcher::Post(const ShardRef& shard, Lane& lane, bool quiet, Postings* postings) {
-  switch (lane.port->Post(shard, quiet)) {
+bool Dispatcher::Post(const ShardRef& shard, Lane& lane, const Poster& poster, Postings* postings) {
+  switch (lane.port->Post(shard, poster.stays_awake)) {
     case PostResult::kPosted:
       ++postings->shards;
+      postings->beside_poster |= lane.port->cpu() == poster.cpu;
       if (postings->to_ring.empty() || postings->to_ring.back() != lane.port) {
         postings->to_ring.push_back(lane.port);
       }

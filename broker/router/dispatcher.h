@@ -20,11 +20,18 @@
 
 namespace zerohop {
 
+// The thread that posts.
+struct Poster {
+  int cpu = kAnyCpu;         // that it runs on
+  bool stays_awake = false;  // until the answer comes, as may the replica
+};
+
 // What a turn of posting has done.
 struct Postings {
   size_t shards = 0;
   std::vector<std::shared_ptr<LanePort>> to_ring;  // once the lock is left
   std::vector<LanePort*> corrupt;                  // their replicas broke the rules
+  bool beside_poster = false;                      // a replica that got work shares the poster's CPU
 };
 
 class Dispatcher {
@@ -40,8 +47,8 @@ class Dispatcher {
   uint32_t CountIdle() const;
 
   void Enqueue(ShardRef shard, bool at_head);
-  // Suspects first, then each lane's own queue, then the shared one. `quiet`: see LanePort::Post.
-  void PostWaiting(bool quiet, Postings* postings);
+  // Suspects first, then each lane's own queue, then the shared one.
+  void PostWaiting(const Poster& poster, Postings* postings);
   // A shard came back from its lane: a suspect sets the lane free.
   void OnBack(uint32_t replica, const Shard& shard);
 
@@ -68,9 +75,11 @@ class Dispatcher {
   void SecludeLanes();
   bool BindElsewhere();
   const ShardRef* FirstSuspect();
-  void PostSuspects(bool quiet, Postings* postings);
-  bool PostFront(ShardQueue& queue, Lane& lane, bool quiet, Postings* postings);
-  static bool Post(const ShardRef& shard, Lane& lane, bool quiet, Postings* postings);
+  template <typename May>
+  Lane* LaneFor(const Poster& poster, May may);
+  void PostSuspects(const Poster& poster, Postings* postings);
+  bool PostFront(ShardQueue& queue, Lane& lane, const Poster& poster, Postings* postings);
+  static bool Post(const ShardRef& shard, Lane& lane, const Poster& poster, Postings* postings);
 
   Placement placement_;
   std::vector<Lane> lanes_;  // by replica

@@ -1,5 +1,6 @@
 #include "broker/router/router.h"
 
+#include <sched.h>
 #include <spdlog/fmt/fmt.h>
 
 #include <algorithm>
@@ -33,7 +34,6 @@ int64_t MonotonicNs(std::chrono::steady_clock::time_point t) {
 Router::Router(const RouterOptions& options, const BrokerBell& bell)
     : options_(options),
       bell_(bell.ringer()),
-      attendant_(bell.attendant()),
       admission_(std::make_shared<Admission>(options.admission)),
       dispatcher_(options.policy, options.replicas),
       replicas_(options.replicas) {}
@@ -43,7 +43,7 @@ void Router::Effects::Perform() {
   for (auto& [sink, answer] : answers) sink->OnAnswer(std::move(answer));
 }
 
-void Router::Submit(std::shared_ptr<Ticket> ticket) {
+void Router::Submit(const std::shared_ptr<Ticket>& ticket) {
   assert(!ticket->body.prompts.empty());  // the front refuses such requests
   const Clock::time_point now = Clock::now();
   ticket->arrived_at = now;
@@ -51,20 +51,44 @@ void Router::Submit(std::shared_ptr<Ticket> ticket) {
     std::exchange(ticket->sink, nullptr)->OnAnswer(*std::move(refusal));
     return;
   }
-  arrivals_.enqueue(std::move(ticket));
   Effects effects;
-  bool attend;
   {
     std::lock_guard lock(dispatch_);
-    const bool alone = options_.attend.count() > 0 && admission_->requests() == 1;
-    if (!alone) spin_trial_.OnCompany();
-    quiet_ = attend = alone && spin_trial_.OnLoneArrival(now);
-    TakeArrivals(now, &effects);
+    ConsiderStayingAwake(now);
+    Accept(ticket, now, &effects);
     PostWaiting(&effects);
+    // A replica on this very CPU can only run when this thread sleeps.
+    // EDGE(quiet) relaxed: a hint alone.
+    pays_to_stay_awake_.store(quiet_ && !effects.postings.beside_poster, std::memory_order_relaxed);
+    DeferRings(&effects);
   }
   effects.Perform();
-  // Its answer may be back before the lane thread could wake.
-  if (attend && attendant_.Attend(options_.attend)) Reap(Clock::now());
+}
+
+void Router::ConsiderStayingAwake(Clock::time_point now) {
+  const bool alone = options_.may_stay_awake && admission_->requests() == 1;
+  if (!alone) spin_trial_.OnCompany();
+  quiet_ = alone && spin_trial_.OnLoneArrival(now);
+}
+
+// Waking a replica takes longer than bringing it one more request, so the wakes are left to RingReplicas; a
+// replica that is awake sees what is posted at once.
+void Router::DeferRings(Effects* effects) {
+  if (quiet_) return;
+  for (auto& port : effects->postings.to_ring) {
+    if (std::find(to_ring_.begin(), to_ring_.end(), port) == to_ring_.end())
+      to_ring_.push_back(std::move(port));
+  }
+  effects->postings.to_ring.clear();
+}
+
+void Router::RingReplicas() {
+  Effects effects;
+  {
+    std::lock_guard lock(dispatch_);
+    std::swap(effects.postings.to_ring, to_ring_);
+  }
+  effects.Perform();
 }
 
 // The answer, if the ticket cannot even wait.
@@ -79,18 +103,14 @@ std::optional<Answer> Router::Admit(Ticket& ticket) {
   return Answer{Outcome::kOverloaded, *std::move(why)};
 }
 
-void Router::TakeArrivals(Clock::time_point now, Effects* effects) {
-  std::shared_ptr<Ticket> ticket;
-  while (arrivals_.try_dequeue(ticket)) {
-    if (ticket->answered()) continue;  // cancelled on its way here
-    // EDGE(leaving) relaxed: a flag alone.
-    if (leaving_.load(std::memory_order_relaxed)) {
-      AnswerTicket(*ticket, {Outcome::kLeaving, "The server is shutting down"}, effects);
-    } else if (NobodyServes(now)) {
-      AnswerTicket(*ticket, {Outcome::kNoReplica, "No healthy replicas: all of them are down"}, effects);
-    } else {
-      Enlist(ticket, now, effects);
-    }
+void Router::Accept(const std::shared_ptr<Ticket>& ticket, Clock::time_point now, Effects* effects) {
+  // EDGE(leaving) relaxed: a flag alone.
+  if (leaving_.load(std::memory_order_relaxed)) {
+    AnswerTicket(*ticket, {Outcome::kLeaving, "The server is shutting down"}, effects);
+  } else if (NobodyServes(now)) {
+    AnswerTicket(*ticket, {Outcome::kNoReplica, "No healthy replicas: all of them are down"}, effects);
+  } else {
+    Enlist(ticket, now, effects);
   }
 }
 
@@ -158,7 +178,7 @@ std::optional<std::string> Router::ComesTooLate(const Ticket& ticket, uint64_t t
 }
 
 void Router::PostWaiting(Effects* effects) {
-  dispatcher_.PostWaiting(quiet_, &effects->postings);
+  dispatcher_.PostWaiting({::sched_getcpu(), quiet_}, &effects->postings);
   for (const LanePort* port : std::exchange(effects->postings.corrupt, {})) Accuse(*port, port->garbage());
 }
 
@@ -175,7 +195,6 @@ void Router::Reap(Clock::time_point now) {
     }
     if (now >= next_judgement_) next_judgement_ = now + kBetweenJudgements;
     ExpireOld(now, &effects);
-    TakeArrivals(now, &effects);
     PostWaiting(&effects);
     service_rate_.Look(dispatcher_.IsSaturated(), now);
   }
@@ -336,12 +355,13 @@ void Router::Expire(Ticket& ticket, Effects* effects) {
            effects);
 }
 
-absl::Status Router::OnServing(uint32_t replica, std::shared_ptr<BrokerLane> lane, const EngineInfo& info) {
+absl::Status Router::OnServing(uint32_t replica, std::shared_ptr<BrokerLane> lane, const EngineInfo& info,
+                               int cpu) {
   Effects effects;
   {
     std::lock_guard lock(dispatch_);
     if (absl::Status adopted = AdoptModel(info, lane->geometry()); !adopted.ok()) return adopted;
-    dispatcher_.Open(replica, std::make_shared<LanePort>(std::move(lane), bell_, info, CreditFor(info)));
+    dispatcher_.Open(replica, std::make_shared<LanePort>(std::move(lane), bell_, info, CreditFor(info), cpu));
     replicas_[replica].conduct = ReplicaConduct();
     replicas_[replica].accused = false;
     PostWaiting(&effects);

@@ -14,8 +14,6 @@
 //   2. an answered ticket is in no list; its shards may still be in flight,
 //      and what comes back for them is dropped.
 
-#include <concurrentqueue/concurrentqueue.h>
-
 #include <atomic>
 #include <chrono>
 #include <functional>
@@ -52,8 +50,8 @@ struct RouterOptions {
   // How long one pass over the model may take. A replica that does not complete a shard in the passes
   // that this may need hangs, whatever its heartbeat says.
   std::chrono::nanoseconds step_timeout = std::chrono::seconds(60);
-  // Most that the thread which brought the only request watches for its end; 0: never.
-  std::chrono::nanoseconds attend{0};
+  // Whether replicas may stay awake between the turns of a lone client, where that pays.
+  bool may_stay_awake = false;
 };
 
 // What the router holds now, for people.
@@ -78,9 +76,11 @@ class Router final : public LaneObserver, public Reaper {
   // Whom to ask to kill a replica that broke the rules. Before the first lane serves.
   void SetKiller(Killer killer) { killer_ = std::move(killer); }
 
-  // Takes the ticket; its sink hears the answer, perhaps before this returns.
-  // Cancel may be called once this has returned.
-  void Submit(std::shared_ptr<Ticket> ticket);
+  // Takes the ticket; its sink hears the answer, perhaps before this returns. Cancel may be called once this
+  // has returned. Whoever submits calls RingReplicas when it has no more to submit for now.
+  void Submit(const std::shared_ptr<Ticket>& ticket);
+  // Wakes the replicas that got work since the last time.
+  void RingReplicas();
   // The client is gone: the answer is kWithdrawn, unless there was one already.
   void Cancel(Ticket& ticket);
   // How many live requests of this id were withdrawn; their answer is kWithdrawn.
@@ -97,9 +97,16 @@ class Router final : public LaneObserver, public Reaper {
   uint64_t max_prompt_bytes() const { return max_prompt_bytes_; }
   bool AcceptsWork() const;
   const AdmissionLimits& limits() const { return admission_->limits(); }
+  // Accepted and not answered.
+  bool HoldsRequests() const { return admission_->requests() > 0; }
+  // The only request in the house is on a lane, and staying awake for its end pays.
+  bool PaysToStayAwake() const {
+    return pays_to_stay_awake_.load(std::memory_order_relaxed);  // EDGE(quiet) relaxed: a hint alone
+  }
   RouterLoad Load() const;
 
-  absl::Status OnServing(uint32_t replica, std::shared_ptr<BrokerLane> lane, const EngineInfo& info) override;
+  absl::Status OnServing(uint32_t replica, std::shared_ptr<BrokerLane> lane, const EngineInfo& info,
+                         int cpu) override;
   TakenBack OnDoomed(uint32_t replica) override;
   void OnGone(uint32_t replica, const std::string& reason) override;
   void Reap(Clock::time_point now) override;
@@ -119,7 +126,9 @@ class Router final : public LaneObserver, public Reaper {
   };
 
   std::optional<Answer> Admit(Ticket& ticket);
-  void TakeArrivals(Clock::time_point now, Effects* effects);
+  void ConsiderStayingAwake(Clock::time_point now);
+  void DeferRings(Effects* effects);
+  void Accept(const std::shared_ptr<Ticket>& ticket, Clock::time_point now, Effects* effects);
   void Enlist(const std::shared_ptr<Ticket>& ticket, Clock::time_point now, Effects* effects);
   void Cut(const std::shared_ptr<Ticket>& ticket, std::span<const ShardRange> plan);
   void CutAgain();
@@ -142,13 +151,12 @@ class Router final : public LaneObserver, public Reaper {
 
   const RouterOptions options_;
   const BellRinger bell_;
-  BellAttendant attendant_;
   const std::shared_ptr<Admission> admission_;  // answers that are being sent still count in it
   Killer killer_;
   std::atomic<const EngineInfo*> model_{nullptr};
   uint64_t max_prompt_bytes_ = 0;  // from the lanes' sizes; set once, before model_
   std::atomic<bool> leaving_{false};
-  moodycamel::ConcurrentQueue<std::shared_ptr<Ticket>> arrivals_;  // admitted, not yet enlisted
+  std::atomic<bool> pays_to_stay_awake_{false};
 
   mutable std::mutex dispatch_;                      // everything below
   std::vector<std::unique_ptr<EngineInfo>> models_;  // the last is served; callers may still look at others
@@ -157,7 +165,8 @@ class Router final : public LaneObserver, public Reaper {
   Dispatcher dispatcher_;
   ServiceRate service_rate_;
   SpinTrial spin_trial_;
-  bool quiet_ = false;  // the only request in the house, and spinning pays
+  bool quiet_ = false;                              // the only request in the house, and spinning pays
+  std::vector<std::shared_ptr<LanePort>> to_ring_;  // by RingReplicas
   std::vector<Replica> replicas_;
   Clock::time_point next_judgement_;
   Clock::time_point none_serve_since_ = Clock::time_point::min();

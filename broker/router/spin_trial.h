@@ -9,8 +9,10 @@
 // better way is taken, and the other is tried again for a few requests now and then.
 // Pure but for its own averages; one thread at a time.
 
+#include <algorithm>
 #include <chrono>
 #include <cstdint>
+#include <utility>
 
 namespace zerohop {
 
@@ -20,29 +22,37 @@ class SpinTrial {
 
   // A lone request arrived; whether to spin until the next one.
   bool OnLoneArrival(Clock::time_point now) {
-    const auto turn = now - last_arrival_;
-    last_arrival_ = now;
-    // A longer turn is the client's own pause and says nothing of ours.
-    if (turn < kLongestTurn) Record(spinning_ ? with_ : without_, turn);
-    const bool better = with_ <= without_;
-    const uint32_t step = count_++ % kPeriod;
-    spinning_ = step < kTry ? !better : better;
-    return spinning_;
+    const auto turn = now - std::exchange(last_arrival_, now);
+    // A longer turn is the client's own pause, or the first of several that come together is alone for a
+    // moment.
+    if (turn > kLongestTurn) return spinning_ = false;
+    // The scheduler takes a while to find the threads their places.
+    if (++turns_this_way_ > kSettling) Record(spinning_ ? with_ : without_, turn);
+    // Tries are short, and a spinner that has settled does better than in its first turns.
+    const bool better = with_ <= without_ + without_ / 2;
+    const bool spin = count_++ % kPeriod < kTry ? !better : better;
+    if (spin != spinning_) turns_this_way_ = 0;
+    return spinning_ = spin;
   }
   // Several requests: the turn that began is no lone client's.
   void OnCompany() { last_arrival_ = Clock::time_point(); }
 
  private:
   static constexpr std::chrono::milliseconds kLongestTurn{5};
-  static constexpr uint32_t kPeriod = 1024;  // requests
-  static constexpr uint32_t kTry = 8;        // of them, the other way
+  static constexpr uint32_t kPeriod = 8192;  // requests
+  static constexpr uint32_t kTry = 64;       // of them, the other way
+  static constexpr uint32_t kSettling = 32;
 
-  static void Record(Clock::duration& average, Clock::duration turn) { average += (turn - average) / 4; }
+  // What took several times as long as usual was not up to us.
+  static void Record(Clock::duration& average, Clock::duration turn) {
+    average += average.count() == 0 ? turn : (std::min(turn, 4 * average) - average) / 16;
+  }
 
   Clock::time_point last_arrival_;
   Clock::duration with_{};  // zero: both ways look perfect until they were tried
   Clock::duration without_{};
   uint32_t count_ = 0;
+  uint32_t turns_this_way_ = 0;
   bool spinning_ = false;
 };
 

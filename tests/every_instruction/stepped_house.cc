@@ -72,7 +72,8 @@ std::unique_ptr<LiveReplica> SteppedHouse::StartReplica(uint32_t replica) {
 
 void SteppedHouse::Serve(LiveReplica& replica) {
   const EngineInfo info = replica.Join(bell_);
-  const absl::Status served = router_.OnServing(replica.lane()->identity().replica, replica.lane(), info);
+  const absl::Status served =
+      router_.OnServing(replica.lane()->identity().replica, replica.lane(), info, kAnyCpu);
   if (!served.ok()) throw std::runtime_error(std::string(served.message()));
 }
 

@@ -20,7 +20,7 @@ constexpr seconds kNever(100);
 struct Bell {
   BellRinger ringer() { return {&rings, &sleeping}; }
   BellSleeper sleeper(nanoseconds spin = nanoseconds(0)) { return {&rings, &sleeping, spin}; }
-  BellAttendant attendant() { return {&rings, &sleeping}; }
+  BellAttendant attendant(nanoseconds spin = nanoseconds(0)) { return {&rings, &sleeping, spin}; }
 
   std::atomic<uint32_t> rings{0}, sleeping{kAwake};
 };
@@ -133,38 +133,82 @@ TEST(Bell, SleeperSeesWhatWasPublishedBeforeTheRing) {
 
 TEST(BellAttendant, IsRefusedWhileTheSleeperIsAwake) {
   Bell bell;
-  EXPECT_FALSE(bell.attendant().Attend(kNever));
+  EXPECT_FALSE(bell.attendant().Come());
   EXPECT_EQ(bell.sleeping, kAwake);
 }
 
 TEST(BellAttendant, IsRefusedWhileAnotherAttends) {
   Bell bell;
-  bell.sleeping = kAttended;
-  EXPECT_FALSE(bell.attendant().Attend(kNever));
+  bell.sleeping = kAsleep;
+  auto first = bell.attendant(), second = bell.attendant();
+  EXPECT_TRUE(first.Come());
+  EXPECT_FALSE(second.Come());
+  EXPECT_EQ(bell.sleeping, kAttended);
+  first.Go();
+  EXPECT_TRUE(second.Come());
+}
+
+TEST(BellAttendant, StaysUntilItGoes) {
+  Bell bell;
+  bell.sleeping = kAsleep;
+  auto attendant = bell.attendant();
+  EXPECT_TRUE(attendant.Come());
+  EXPECT_TRUE(attendant.Come()) << "it attends already";
+  attendant.Go();
+  EXPECT_EQ(bell.sleeping, kAsleep);
+}
+
+TEST(BellAttendant, WaitsInVainForNoLongerThanItSays) {
+  Bell bell;
+  bell.sleeping = kAsleep;
+  auto attendant = bell.attendant();
+  ASSERT_TRUE(attendant.Come());
+  attendant.Looking();
+  const auto begin = std::chrono::steady_clock::now();
+  EXPECT_EQ(attendant.Wait(std::chrono::milliseconds(2), nanoseconds(0)), BellAttendant::Waited::kInVain);
+  EXPECT_GE(std::chrono::steady_clock::now() - begin, std::chrono::milliseconds(2));
   EXPECT_EQ(bell.sleeping, kAttended);
 }
 
-TEST(BellAttendant, LeavesTheSleeperAsleepAndSaysThatALookIsDue) {
+TEST(BellAttendant, RingSinceTheLastLookEndsTheWaitAtOnce) {
   Bell bell;
   bell.sleeping = kAsleep;
-  EXPECT_TRUE(bell.attendant().Attend(nanoseconds(0)));
-  EXPECT_EQ(bell.sleeping, kAsleep);
+  auto attendant = bell.attendant();
+  ASSERT_TRUE(attendant.Come());
+  attendant.Looking();
+  bell.ringer().Ring();
+  EXPECT_EQ(attendant.Wait(kNever, nanoseconds(0)), BellAttendant::Waited::kRang);
+}
+
+TEST(BellAttendant, IsWokenInTheSleepersPlace) {
+  Bell bell;
+  bell.sleeping = kAsleep;
+  auto attendant = bell.attendant();
+  ASSERT_TRUE(attendant.Come());
+  attendant.Looking();
+  std::thread ringing([&] {
+    while (bell.sleeping != kAttendantAsleep) std::this_thread::yield();
+    bell.ringer().Ring();
+  });
+  EXPECT_EQ(attendant.Wait(kNever, nanoseconds(0)), BellAttendant::Waited::kRang);
+  ringing.join();
 }
 
 TEST(BellAttendant, DoesNotPutAnAwakenedSleeperToSleep) {
   Bell bell;
   bell.sleeping = kAsleep;
-  std::thread waking([&] {
-    while (bell.sleeping != kAttended) std::this_thread::yield();
-    bell.sleeping = kAwake;  // its bounded sleep ended
-    bell.rings.fetch_add(1);
-  });
-  EXPECT_TRUE(bell.attendant().Attend(kNever));
-  waking.join();
+  auto attendant = bell.attendant();
+  ASSERT_TRUE(attendant.Come());
+  attendant.Looking();
+  bell.sleeping = kAwake;  // its bounded sleep ended
+  EXPECT_EQ(attendant.Wait(kNever, nanoseconds(0)), BellAttendant::Waited::kNoLonger);
+  attendant.Go();
   EXPECT_EQ(bell.sleeping, kAwake);
+  EXPECT_FALSE(attendant.Come());
 }
 
-// A sleeper, an attendant that comes and goes, a ringer: whoever is told to look finds every ring's work.
+// A sleeper, an attendant that comes, waits and goes, a ringer: whoever is told to look finds every ring's
+// work.
 TEST(BellAttendant, NoRingIsLostWhileAnAttendantComesAndGoes) {
   constexpr int kRounds = 3'000;
   Bell bell;
@@ -184,10 +228,22 @@ TEST(BellAttendant, NoRingIsLostWhileAnAttendantComesAndGoes) {
     }
   });
   std::thread attending([&] {
-    while (!done) {
-      if (bell.attendant().Attend(std::chrono::microseconds(5))) look();
+    auto attendant = bell.attendant();
+    for (int i = 0; !done; ++i) {
+      if (attendant.Come()) {
+        attendant.Looking();
+        look();
+        (void)attendant.Wait(std::chrono::microseconds(50), std::chrono::microseconds(i % 3));
+        attendant.Looking();
+        look();
+        if (i % 4 == 0) {
+          attendant.Go();
+          look();
+        }
+      }
       std::this_thread::yield();
     }
+    attendant.Go();
   });
   const auto begin = std::chrono::steady_clock::now();
   bool lost = false;
@@ -200,9 +256,15 @@ TEST(BellAttendant, NoRingIsLostWhileAnAttendantComesAndGoes) {
     }
   }
   done = true;
+  while (bell.sleeping != kAwake) {
+    bell.ringer().Ring();
+    std::this_thread::yield();
+    if (std::chrono::steady_clock::now() - begin > kNever) break;
+  }
+  bell.ringer().Ring();
+  attending.join();
   bell.ringer().Ring();
   sleeping.join();
-  attending.join();
   EXPECT_FALSE(lost) << "nobody looked after round " << seen;
 }
 

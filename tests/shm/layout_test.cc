@@ -12,7 +12,7 @@ namespace {
 
 TEST(Layout, MagicReadsAsItsName) {
   EXPECT_EQ(std::memcmp(&kLaneMagic, "ZEROHOP1", 8), 0);
-  EXPECT_EQ(kLaneVersion, 2u);
+  EXPECT_EQ(kLaneVersion, 3u);
 }
 
 TEST(Layout, LaneHeaderKeepsItsOffsets) {

@@ -39,11 +39,11 @@ class RouterHouse {
   const BrokerBell& bell() const { return bell_; }
 
   // A new generation of `replica` serves from here on.
-  FakeReplica& Serve(uint32_t replica) {
+  FakeReplica& Serve(uint32_t replica, int cpu = kAnyCpu) {
     auto lane = std::make_shared<BrokerLane>(Must(BrokerLane::Create({1, ++generation_, replica}, geometry)));
     auto& fake = replicas_[replica];
     fake = std::make_unique<FakeReplica>(*lane, bell_);
-    const absl::Status served = router_->OnServing(replica, std::move(lane), info);
+    const absl::Status served = router_->OnServing(replica, std::move(lane), info, cpu);
     if (!served.ok()) throw std::runtime_error(std::string(served.message()));
     return *fake;
   }

@@ -147,6 +147,33 @@ TEST_F(LanePortTest, CreditEndsWithTheSlots) {
   EXPECT_FALSE(port->HasCredit());
 }
 
+TEST_F(LanePortTest, WhatTheEngineDoesSoonerThanAWakeIsNoBurden) {
+  const auto post_and_run = [&](uint64_t busy_ns) {
+    ASSERT_EQ(port->Post(NewShard({"ten tokens"}, 10), false), PostResult::kPosted);
+    const Submission submission = *replica.TakeOne();
+    replica.WriteRows(submission);
+    Completion completion = CompletionOf(submission, CompletionStatus::kOk);
+    completion.busy_ns = busy_ns;
+    replica.Publish(completion);
+    ASSERT_EQ(Reap().size(), 1u);
+  };
+  const auto burden_of = [&](uint64_t tokens) {
+    EXPECT_EQ(port->Post(NewShard({"x"}, tokens), false), PostResult::kPosted);
+    const uint64_t burden = port->burden();
+    replica.AnswerAll();
+    EXPECT_EQ(Reap().size(), 1u);
+    return burden;
+  };
+  EXPECT_EQ(burden_of(1), 1u) << "nothing is known of this engine";
+  post_and_run(0);
+  EXPECT_EQ(burden_of(1), 1u) << "it did not say how long it took";
+  post_and_run(10'000);  // 1 us a token
+  EXPECT_EQ(burden_of(10), 0u);
+  EXPECT_EQ(burden_of(90), 90u);
+  for (int i = 0; i < 100; ++i) post_and_run(10'000'000);  // 1 ms a token
+  EXPECT_EQ(burden_of(1), 1u) << "it has become slow";
+}
+
 TEST_F(LanePortTest, RefusalsCarryTheirReasonAndFreeTheirRegions) {
   for (auto status : {CompletionStatus::kRejected, CompletionStatus::kFailed}) {
     ShardRef shard = NewShard(NumberedPrompts(4));

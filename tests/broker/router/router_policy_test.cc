@@ -1,6 +1,7 @@
 // Every policy answers everything, and places as its name says.
 
 #include <gtest/gtest.h>
+#include <sched.h>
 
 #include "broker/router/router.h"
 #include "tests/support/router_house.h"
@@ -54,6 +55,26 @@ INSTANTIATE_TEST_SUITE_P(Each, RouterPolicy,
                          testing::Values(Policy::kSharedQueue, Policy::kRoundRobin, Policy::kLeastLoaded,
                                          Policy::kRandom, Policy::kPowerOfTwo),
                          [](const auto& one) { return std::string(Name(one.param)); });
+
+// A wake of another CPU takes longer than the switch to a replica on this one.
+TEST(RouterPolicies, SharedQueuePrefersAnIdleReplicaOnThisCpu) {
+  cpu_set_t before, here;
+  ASSERT_EQ(::sched_getaffinity(0, sizeof before, &before), 0);
+  const int cpu = ::sched_getcpu();
+  CPU_ZERO(&here);
+  CPU_SET(cpu, &here);
+  ASSERT_EQ(::sched_setaffinity(0, sizeof here, &here), 0);
+  RouterHouse house(With(Policy::kSharedQueue));
+  house.Serve(0, cpu + 1);
+  house.Serve(1, kAnyCpu);
+  house.Serve(2, cpu);
+  house.Submit({"first"});
+  EXPECT_EQ(house.replica(2).TakeAll().size(), 1u);
+  house.Submit({"second"});
+  EXPECT_EQ(house.replica(2).TakeAll().size(), 0u) << "it is not idle any more";
+  EXPECT_EQ(house.replica(0).TakeAll().size(), 1u);
+  ::sched_setaffinity(0, sizeof before, &before);
+}
 
 TEST(RouterPolicies, RoundRobinTakesTurns) {
   RouterHouse house(With(Policy::kRoundRobin));

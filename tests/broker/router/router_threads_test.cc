@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "broker/lanes/lane_thread.h"
+#include "broker/router/attendance.h"
 #include "broker/router/router.h"
 #include "tests/support/fake_replica.h"
 #include "tests/support/test_call.h"
@@ -68,7 +69,7 @@ class Generations {
     auto lane =
         std::make_shared<BrokerLane>(Must(BrokerLane::Create({1, ++generation_, replica}, SmallGeometry())));
     threads_[replica] = std::make_unique<ReplicaThread>(*lane, bell_);
-    const absl::Status served = router_.OnServing(replica, std::move(lane), SmallModel());
+    const absl::Status served = router_.OnServing(replica, std::move(lane), SmallModel(), kAnyCpu);
     ASSERT_TRUE(served.ok()) << served;
   }
   int kills() const { return kills_; }
@@ -93,11 +94,16 @@ struct Tally {
   std::atomic<int> embedded{0}, withdrawn{0}, lost{0}, wrong{0}, unanswered{0}, finished{0};
 };
 
-// One client after the other; some give up, some abort by id, some hold their rows for a while.
-void BeClients(Router& router, uint32_t seed, Tally* tally, std::vector<std::unique_ptr<TestCall>>* calls) {
+// A front thread: one client after the other; some give up, some abort by id, some hold their rows for a
+// while.
+void BeClients(Router& router, Attendance attendance, uint32_t seed, Tally* tally,
+               std::vector<std::unique_ptr<TestCall>>* calls) {
   std::mt19937 random(seed);
   std::vector<TestCall*> open;
   const auto close = [&](TestCall& call) {
+    router.RingReplicas();
+    while (attendance.AwaitAnswer()) {
+    }
     if (!call.WaitForAnswer()) {
       ++tally->unanswered;
       return;
@@ -122,7 +128,12 @@ void BeClients(Router& router, uint32_t seed, Tally* tally, std::vector<std::uni
     calls->push_back(std::make_unique<TestCall>(NumberedPrompts(1 + random() % 30, 10 + random() % 100), id,
                                                 static_cast<int32_t>(random() % 3)));
     TestCall& call = *calls->back();
+    attendance.Begin();
     router.Submit(call.ticket());
+    if (random() % 4 == 0) {
+      router.RingReplicas();
+      attendance.Look();
+    }
     const uint32_t fate = random() % 16;
     if (fate == 0) router.Cancel(*call.ticket());
     if (fate == 1) router.Abort(id);
@@ -150,7 +161,9 @@ void RunHouse(const RouterOptions& options, int kill_every_us) {
     for (uint32_t i = 0; i < kReplicas; ++i) generations.Start(i);
     std::vector<std::thread> fronts;
     for (int i = 0; i < kFrontThreads; ++i) {
-      fronts.emplace_back(BeClients, std::ref(router), seed + 1 + i, &tally, &calls[i]);
+      const Attendance attendance(router, bell.MakeAttendant(std::chrono::nanoseconds(0)),
+                                  std::chrono::microseconds(50));
+      fronts.emplace_back(BeClients, std::ref(router), attendance, seed + 1 + i, &tally, &calls[i]);
     }
     std::mt19937 random(seed);
     while (tally.finished < kFrontThreads) {
@@ -189,12 +202,12 @@ TEST(RouterThreads, EveryRequestIsAnsweredOnceAndRightWhileReplicasDie) {
   RunHouse(options, 1'000);
 }
 
-TEST(RouterThreads, SoItIsWithQueuesPerLaneAndFrontThreadsThatAttend) {
+TEST(RouterThreads, SoItIsWithQueuesPerLaneAndLoneClientsThatStayAwake) {
   RouterOptions options;
   options.replicas = kReplicas;
   options.replica_grace = std::chrono::hours(1);
   options.policy = Policy::kRoundRobin;
-  options.attend = std::chrono::microseconds(50);
+  options.may_stay_awake = true;
   RunHouse(options, 3'000);
 }
 

@@ -7,6 +7,8 @@ namespace {
 
 using std::chrono::microseconds;
 
+constexpr int kPeriod = 8192;  // requests, in which each way is tried once
+
 // A lone client whose turn takes so long with spinning, so long without.
 struct LoneClient {
   LoneClient(microseconds spinning, microseconds sleeping) : with(spinning), without(sleeping) {}
@@ -29,50 +31,60 @@ struct LoneClient {
 
 TEST(SpinTrial, SpinsWhereSpinningIsFaster) {
   LoneClient client(microseconds(40), microseconds(80));
-  client.Requests(1024);
-  const int spun = client.Requests(1024);
-  EXPECT_GT(spun, 1000);
-  EXPECT_LT(spun, 1024) << "the other way is tried now and then";
+  client.Requests(kPeriod);
+  const int spun = client.Requests(kPeriod);
+  EXPECT_GT(spun, kPeriod - kPeriod / 64);
+  EXPECT_LT(spun, kPeriod) << "the other way is tried now and then";
 }
 
 TEST(SpinTrial, SleepsWhereSpinningIsSlower) {
   LoneClient client(microseconds(400), microseconds(80));
-  client.Requests(1024);
-  const int spun = client.Requests(1024);
-  EXPECT_LT(spun, 24);
+  client.Requests(kPeriod);
+  const int spun = client.Requests(kPeriod);
+  EXPECT_LT(spun, kPeriod / 64);
   EXPECT_GT(spun, 0);
 }
 
 TEST(SpinTrial, ChangesItsMindWhenTheMachineDoes) {
   LoneClient client(microseconds(40), microseconds(80));
-  client.Requests(2048);
+  client.Requests(2 * kPeriod);
   client.with = microseconds(500);
-  client.Requests(1024);
-  EXPECT_LT(client.Requests(1024), 24);
+  client.Requests(kPeriod);
+  EXPECT_LT(client.Requests(kPeriod), kPeriod / 64);
   client.with = microseconds(10);
-  client.Requests(2048);
-  EXPECT_GT(client.Requests(1024), 1000);
+  client.Requests(4 * kPeriod);
+  EXPECT_GT(client.Requests(kPeriod), kPeriod - kPeriod / 64);
 }
 
 TEST(SpinTrial, PausesOfTheClientSayNothing) {
   LoneClient client(microseconds(40), microseconds(80));
-  client.Requests(1024);
+  client.Requests(kPeriod);
   for (int i = 0; i < 100; ++i) {
     client.now += std::chrono::seconds(1);
     client.Requests(9);
   }
-  EXPECT_GT(client.Requests(1024), 1000);
+  EXPECT_GT(client.Requests(kPeriod), kPeriod - kPeriod / 64);
 }
 
 TEST(SpinTrial, TurnsWithCompanySayNothing) {
   LoneClient client(microseconds(40), microseconds(80));
-  client.Requests(1024);
+  client.Requests(kPeriod);
   for (int i = 0; i < 200; ++i) {
     client.Requests(1);
     client.trial.OnCompany();
     client.now += std::chrono::milliseconds(4);  // slow, because others were served
   }
-  EXPECT_GT(client.Requests(1024), 1000);
+  EXPECT_GT(client.Requests(kPeriod), kPeriod - kPeriod / 64);
+}
+
+TEST(SpinTrial, AnOutlierDoesNotDecide) {
+  LoneClient client(microseconds(50), microseconds(80));
+  client.Requests(kPeriod);
+  for (int i = 0; i < 20; ++i) {
+    client.now += std::chrono::milliseconds(3);  // the scheduler served somebody else
+    client.Requests(kPeriod / 20);
+  }
+  EXPECT_GT(client.Requests(kPeriod), kPeriod - kPeriod / 64);
 }
 
 }  // namespace

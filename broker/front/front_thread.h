@@ -1,0 +1,34 @@
+#pragma once
+
+// FrontThread: one completion queue and the thread that serves it. In turns:
+// what gRPC has ready is submitted, the replicas are rung once for all of it, and
+// answers that come soon are waited for before the thread sleeps in gRPC.
+// No other thread may poll gRPC: each would take events that belong here,
+// and hand them over with two wakes.
+
+#include <grpcpp/completion_queue.h>
+
+#include <thread>
+
+#include "broker/router/attendance.h"
+
+namespace zerohop {
+
+class FrontThread {
+ public:
+  FrontThread(grpc::ServerCompletionQueue& queue, Router& router, const Attendance& attendance)
+      : queue_(queue), router_(router), attendance_(attendance), thread_([this] { Run(); }) {}
+  // Once the queue is shut down.
+  ~FrontThread() { thread_.join(); }
+
+ private:
+  void Run();
+  bool ProceedWithReady();
+
+  grpc::ServerCompletionQueue& queue_;
+  Router& router_;
+  Attendance attendance_;
+  std::thread thread_;
+};
+
+}  // namespace zerohop

@@ -1,0 +1,44 @@
+#pragma once
+
+// Attendance: what a front thread does about answers while gRPC has nothing
+// for it. Fast engines answer sooner than the lane thread could wake: then the
+// front thread waits for them by itself, which saves a hand-over between threads for
+// each batch. Slow engines are left to the lane thread, and the front thread
+// sleeps in gRPC.
+//
+//   Begin → Submit … → RingReplicas → AwaitAnswer ─ true ─► what gRPC has by now, and again
+//                                        └────────── false ─► sleep in gRPC
+//
+// One object for each front thread.
+
+#include <chrono>
+
+#include "broker/router/patience.h"
+#include "broker/router/router.h"
+#include "shm/bell.h"
+
+namespace zerohop {
+
+class Attendance {
+ public:
+  // `spin`: most that this thread stays awake for the only request in the house, where that pays.
+  Attendance(Router& router, BellAttendant bell, std::chrono::nanoseconds spin)
+      : router_(router), bell_(bell), spin_(spin) {}
+
+  // Work is about to be submitted.
+  void Begin();
+  // More work is at hand: takes off what is finished by now.
+  void Look();
+  // No more work is at hand. True when answers may have gone out, or are expected soon: look at gRPC, and
+  // come back. False: the lane thread takes off what is still to come.
+  bool AwaitAnswer();
+
+ private:
+  Router& router_;
+  BellAttendant bell_;
+  const std::chrono::nanoseconds spin_;
+  Patience patience_;
+  bool attends_ = false;
+};
+
+}  // namespace zerohop
