@@ -68,7 +68,7 @@ int Serve(int argc, char** argv) {
   Router router(options.router, *bell);
   auto supervisor = Supervisor::Create(options.supervisor, *bell, router);
   if (!supervisor.ok()) return Refuse(supervisor.status());
-  const Attendance attendance(router, bell->MakeAttendant(options.lane_spin), options.lone_spin);
+  const Attendance attendance(router, bell->MakeAttendant(), options.lone_spin);
   auto front = GrpcFront::Create(options.front, router, **supervisor, attendance);
   if (!front.ok()) return Refuse(front.status());
 

@@ -106,7 +106,7 @@ bool BellAttendant::Come() {
 
 BellAttendant::Waited BellAttendant::Wait(std::chrono::nanoseconds at_most, std::chrono::nanoseconds spin) {
   const auto begin = std::chrono::steady_clock::now();
-  bool rang = SpinWhile(*rings_, answered_, begin, std::max(spin, spin_.budget()));
+  bool rang = SpinWhile(*rings_, answered_, begin, spin);
   if (!rang) {
     uint32_t state = kAttended;
     // EDGE(attend) seq_cst: ringers that bump after our load below see that we must be woken.
@@ -122,7 +122,6 @@ BellAttendant::Waited BellAttendant::Wait(std::chrono::nanoseconds at_most, std:
     // A peek: the look that follows orders itself.
     rang = rings_->load(std::memory_order_relaxed) != answered_;
   }
-  spin_.Record(std::chrono::steady_clock::now() - begin);
   if (!here_) return Waited::kNoLonger;
   return rang ? Waited::kRang : Waited::kInVain;
 }
@@ -138,6 +137,8 @@ void BellAttendant::Go() {
   // follows.
   if (here_) sleeping_->compare_exchange_strong(state, kAsleep, std::memory_order_seq_cst);
   here_ = false;
+  // EDGE(bell) seq_cst: sees the bump of every ringer that found us here, and so what it published.
+  answered_ = rings_->load(std::memory_order_seq_cst);
 }
 
 int UsableCpus() {

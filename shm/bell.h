@@ -23,7 +23,8 @@ namespace zerohop {
 //  kAwake            | kAsleep        | kAwake        | refused         | refused          | kAwake
 //  kAsleep           | -              | kAwake        | kAttended       | refused          | kAsleep
 //  kAttended         | kAsleep        | kAwake        | refused         | kAttendantAsleep | kAsleep
-//  kAttendantAsleep  | kAsleep        | kAwake        | refused         | refused          | -
+//  kAttendantAsleep  | kAsleep        | kAwake        | refused         | refused          | - (it wakes:
+//  kAttended)
 enum Sleeping : uint32_t {
   kAwake = 0,            // the sleeper will look by itself
   kAsleep = 1,           // the sleeper must be woken
@@ -92,15 +93,14 @@ class BellAttendant {
       kNoLonger,  // somebody else looks now
   };
 
-  BellAttendant() : spin_(std::chrono::nanoseconds(0)) {}
-  BellAttendant(const std::atomic<uint32_t>* rings, std::atomic<uint32_t>* sleeping,
-                std::chrono::nanoseconds spin_limit)
-      : rings_(rings), sleeping_(sleeping), spin_(spin_limit) {}
+  BellAttendant() = default;
+  BellAttendant(const std::atomic<uint32_t>* rings, std::atomic<uint32_t>* sleeping)
+      : rings_(rings), sleeping_(sleeping) {}
 
   // True when this thread attends from here on, or does so already. False: the sleeper is awake, or another
   // attends.
   bool Come();
-  // Until the bell rings, at most `at_most`; awake for the first `spin` of it, or for what has won of late.
+  // Until the bell rings, at most `at_most`; awake for the first `spin` of it.
   Waited Wait(std::chrono::nanoseconds at_most, std::chrono::nanoseconds spin);
   // Before each look: what rings from here on ends the next Wait.
   void Looking();
@@ -112,7 +112,6 @@ class BellAttendant {
   std::atomic<uint32_t>* sleeping_ = nullptr;
   uint32_t answered_ = 0;  // rings seen at the last look
   bool here_ = false;
-  SpinBudget spin_;
 };
 
 // CPUs this process may really use: affinity, and the cgroup's quota rounded down (at least 1).

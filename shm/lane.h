@@ -31,9 +31,7 @@ class BrokerBell {
   BellSleeper MakeSleeper(std::chrono::nanoseconds spin_limit) const {
     return {&lines()->rings.value, &lines()->sleeping.value, spin_limit};
   }
-  BellAttendant MakeAttendant(std::chrono::nanoseconds spin_limit) const {
-    return {&lines()->rings.value, &lines()->sleeping.value, spin_limit};
-  }
+  BellAttendant MakeAttendant() const { return {&lines()->rings.value, &lines()->sleeping.value}; }
   const Segment& segment() const { return segment_; }
 
  private:

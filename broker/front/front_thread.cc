@@ -1,12 +1,17 @@
 #include "broker/front/front_thread.h"
 
+#include <chrono>
+
 #include "broker/front/completion_event.h"
 
 namespace zerohop {
 namespace {
 
-// Replicas do not wait longer for their wake, nor finished work for its answer.
+using Clock = std::chrono::steady_clock;
+
+// Replicas do not wait longer for their wake, nor finished work for its answer, than one turn and an event.
 constexpr int kEventsPerTurn = 32;
+constexpr std::chrono::microseconds kLongestTurn(100);
 
 }  // namespace
 
@@ -16,17 +21,18 @@ void FrontThread::Run() {
   while (ProceedWithReady()) {
     router_.RingReplicas();
     if (attendance_.AwaitAnswer()) continue;
-    if (!queue_.Next(&event, &ok)) return;
-    attendance_.Begin();
-    static_cast<CompletionEvent*>(event)->Proceed(ok);
+    if (!queue_.Next(&event, &ok)) break;
+    Proceed(event, ok);
   }
+  attendance_.End();
 }
 
 // False when the queue is shut down.
 bool FrontThread::ProceedWithReady() {
   void* event;
   bool ok;
-  for (int left = kEventsPerTurn;; --left) {
+  int events = 0;
+  for (auto began = Clock::now();;) {
     switch (queue_.AsyncNext(&event, &ok, gpr_inf_past(GPR_CLOCK_MONOTONIC))) {
       case grpc::CompletionQueue::SHUTDOWN:
         return false;
@@ -35,13 +41,19 @@ bool FrontThread::ProceedWithReady() {
       case grpc::CompletionQueue::GOT_EVENT:
         break;
     }
-    attendance_.Begin();
-    static_cast<CompletionEvent*>(event)->Proceed(ok);
-    if (left > 0) continue;
+    Proceed(event, ok);
+    const auto now = Clock::now();
+    if (++events < kEventsPerTurn && now - began < kLongestTurn) continue;
     router_.RingReplicas();
     attendance_.Look();
-    left = kEventsPerTurn;
+    events = 0;
+    began = now;
   }
+}
+
+void FrontThread::Proceed(void* event, bool ok) {
+  attendance_.Begin();
+  static_cast<CompletionEvent*>(event)->Proceed(ok);
 }
 
 }  // namespace zerohop

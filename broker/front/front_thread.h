@@ -24,6 +24,7 @@ class FrontThread {
  private:
   void Run();
   bool ProceedWithReady();
+  void Proceed(void* event, bool ok);
 
   grpc::ServerCompletionQueue& queue_;
   Router& router_;

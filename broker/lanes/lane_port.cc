@@ -165,9 +165,12 @@ bool LanePort::FinishOne(const Completion& completion, std::vector<Finished>* fi
 // A replica that lies here draws work to itself, no more than its credit. Without a time it says nothing.
 void LanePort::LearnPace(const Completion& completion, const Shard& shard) {
   if (completion.busy_ns == 0) return;
-  const double now = static_cast<double>(completion.busy_ns) / static_cast<double>(shard.tokens);
-  ns_per_token_ = now < ns_per_token_ / 2 ? now : ns_per_token_ + (now - ns_per_token_) / 8;
-  trifle_tokens_ = static_cast<uint64_t>(kWakeNs / std::max(ns_per_token_, 1e-3));
+  const auto busy = static_cast<double>(completion.busy_ns);
+  const double pace = busy / static_cast<double>(shard.tokens);
+  busy_ns_ += (busy - busy_ns_) / 8;
+  ns_per_token_ = pace < ns_per_token_ / 2 ? pace : ns_per_token_ + (pace - ns_per_token_) / 8;
+  // Where a batch takes long, however many tokens are in it, nothing is a trifle.
+  trifle_tokens_ = busy_ns_ > kWakeNs ? 0 : static_cast<uint64_t>(kWakeNs / std::max(ns_per_token_, 1e-3));
 }
 
 bool LanePort::RowsAreFramed(const Submission& submission) const {

@@ -56,6 +56,8 @@ enum class [[nodiscard]] PostResult{kPosted, kNoRoom, kCorrupt};
 
 class LanePort {
  public:
+  static constexpr uint32_t kMostTrifles = 32;
+
   LanePort(std::shared_ptr<BrokerLane> lane, BellRinger broker_bell, const EngineInfo& info, Credit credit,
            int cpu = kAnyCpu);
 
@@ -88,7 +90,10 @@ class LanePort {
   // The CPU that the replica works on alone, or kAnyCpu.
   int cpu() const { return cpu_; }
   // Tokens in flight, but 0 while the engine is done with them before another replica could wake.
-  uint64_t burden() const { return tokens_ <= trifle_tokens_ ? 0 : tokens_; }
+  // However fast it was, a lane that does not answer draws no more than kMostTrifles shards.
+  uint64_t burden() const {
+    return tokens_ <= trifle_tokens_ && shards_in_flight() <= kMostTrifles ? 0 : tokens_;
+  }
   uint32_t shards_in_flight() const { return static_cast<uint32_t>(slots_.size() - free_slots_.size()); }
   const LaneIdentity& identity() const { return memory_->lane().identity(); }
   Seclusion seclusion = Seclusion::kNone;  // the router's
@@ -119,7 +124,8 @@ class LanePort {
   const int cpu_;
   uint64_t tokens_ = 0;   // estimated, in flight
   uint64_t prompts_ = 0;  // in flight
-  double ns_per_token_;   // moving average of the engine's time, as the replica says
+  double busy_ns_ = 0;    // moving average of the engine's time for a submission, as the replica says
+  double ns_per_token_;   // the same for a token
   uint64_t trifle_tokens_ = 0;
   uint64_t next_cookie_;
   std::string garbage_;

@@ -16,8 +16,8 @@ struct ServeOptions {
   GrpcFrontOptions front;
   RouterOptions router;
   SupervisorOptions supervisor;
-  std::chrono::nanoseconds lane_spin{0};  // of who waits for answers, while several requests are in the house
-  std::chrono::nanoseconds lone_spin{0};  // the same, for the only one
+  std::chrono::nanoseconds lane_spin{0};  // of the lane thread
+  std::chrono::nanoseconds lone_spin{0};  // of a front thread, for the only request in the house
   std::chrono::nanoseconds drain_timeout = std::chrono::seconds(30);
   std::string log_level = "info";
 };

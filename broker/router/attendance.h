@@ -25,20 +25,25 @@ class Attendance {
   Attendance(Router& router, BellAttendant bell, std::chrono::nanoseconds spin)
       : router_(router), bell_(bell), spin_(spin) {}
 
-  // Work is about to be submitted.
+  // Before an event of gRPC is dealt with: it may bring work.
   void Begin();
   // More work is at hand: takes off what is finished by now.
   void Look();
   // No more work is at hand. True when answers may have gone out, or are expected soon: look at gRPC, and
   // come back. False: the lane thread takes off what is still to come.
   bool AwaitAnswer();
+  // The thread leaves: the lane thread takes off what is still to come.
+  void End();
 
  private:
+  void Wait();
+
   Router& router_;
   BellAttendant bell_;
   const std::chrono::nanoseconds spin_;
   Patience patience_;
   bool attends_ = false;
+  bool first_wait_ = false;  // of this attendance
 };
 
 }  // namespace zerohop

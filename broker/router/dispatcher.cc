@@ -62,6 +62,10 @@ Dispatcher::Lane* Dispatcher::LeastBusyLane(May may) {
   return best;
 }
 
+bool Dispatcher::SharesCpu(const Lane& lane, const Poster& poster) {
+  return poster.cpu != kAnyCpu && lane.port->cpu() == poster.cpu;
+}
+
 // A lane with next to nothing in flight takes a trifle sooner than any other could wake. Of these the one
 // whose replica shares the poster's CPU: it runs as soon as the poster sleeps, while another CPU would have
 // to be woken, and wake this one. Where both stay awake it is the one that is awake already.
@@ -69,7 +73,7 @@ template <typename May>
 Dispatcher::Lane* Dispatcher::LaneFor(const Poster& poster, May may) {
   for (Lane& lane : lanes_) {
     if (poster.stays_awake || !lane.port || lane.port->burden() > 0 || !may(lane)) continue;
-    if (lane.port->cpu() == poster.cpu) return &lane;
+    if (SharesCpu(lane, poster)) return &lane;
   }
   return LeastBusyLane(may);
 }
@@ -154,7 +158,7 @@ bool Dispatcher::Post(const ShardRef& shard, Lane& lane, const Poster& poster, P
   switch (lane.port->Post(shard, poster.stays_awake)) {
     case PostResult::kPosted:
       ++postings->shards;
-      postings->beside_poster |= lane.port->cpu() == poster.cpu;
+      postings->beside_poster |= SharesCpu(lane, poster);
       if (postings->to_ring.empty() || postings->to_ring.back() != lane.port) {
         postings->to_ring.push_back(lane.port);
       }

@@ -75,6 +75,7 @@ class Dispatcher {
   void SecludeLanes();
   bool BindElsewhere();
   const ShardRef* FirstSuspect();
+  static bool SharesCpu(const Lane& lane, const Poster& poster);
   template <typename May>
   Lane* LaneFor(const Poster& poster, May may);
   void PostSuspects(const Poster& poster, Postings* postings);

@@ -415,6 +415,7 @@ TakenBack Router::OnDoomed(uint32_t replica) {
     std::vector<Orphan> orphans;
     port->Abandon(&finished, &orphans);
     for (Finished& f : finished) Finish(*port, f, &effects);
+    std::erase_if(to_ring_, [&](const auto& other) { return other.get() == port; });
     dispatcher_.Close(replica);
     if (dispatcher_.serving() == 0) none_serve_since_ = Clock::now();
     // Youngest first, each to the head: the oldest ends up foremost.

@@ -25,7 +25,10 @@ class SpinTrial {
     const auto turn = now - std::exchange(last_arrival_, now);
     // A longer turn is the client's own pause, or the first of several that come together is alone for a
     // moment.
-    if (turn > kLongestTurn) return spinning_ = false;
+    if (turn > kLongestTurn) {
+      if (spinning_) turns_this_way_ = 0;
+      return spinning_ = false;
+    }
     // The scheduler takes a while to find the threads their places.
     if (++turns_this_way_ > kSettling) Record(spinning_ ? with_ : without_, turn);
     // Tries are short, and a spinner that has settled does better than in its first turns.

@@ -81,6 +81,7 @@ void SteppedHouse::Submit(std::vector<std::string> prompts, Requests* requests) 
   auto call = std::make_unique<TestCall>(prompts, "request " + std::to_string(request_));
   requests->push_back({std::move(prompts), std::move(call)});
   router_.Submit(requests->back().call->ticket());
+  router_.RingReplicas();
 }
 
 // Texts of one length, so that every victim does the same steps with another text.

@@ -20,7 +20,7 @@ constexpr seconds kNever(100);
 struct Bell {
   BellRinger ringer() { return {&rings, &sleeping}; }
   BellSleeper sleeper(nanoseconds spin = nanoseconds(0)) { return {&rings, &sleeping, spin}; }
-  BellAttendant attendant(nanoseconds spin = nanoseconds(0)) { return {&rings, &sleeping, spin}; }
+  BellAttendant attendant() { return {&rings, &sleeping}; }
 
   std::atomic<uint32_t> rings{0}, sleeping{kAwake};
 };

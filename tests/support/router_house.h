@@ -59,6 +59,7 @@ class RouterHouse {
   TestCall& Submit(std::unique_ptr<TestCall> call) {
     calls_.push_back(std::move(call));
     router_->Submit(calls_.back()->ticket());
+    router_->RingReplicas();
     return *calls_.back();
   }
   void Reap(std::chrono::nanoseconds from_now = std::chrono::nanoseconds(0)) {

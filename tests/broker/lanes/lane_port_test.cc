@@ -174,6 +174,47 @@ TEST_F(LanePortTest, WhatTheEngineDoesSoonerThanAWakeIsNoBurden) {
   EXPECT_EQ(burden_of(1), 1u) << "it has become slow";
 }
 
+TEST_F(LanePortTest, ABatchThatTakesLongIsABurdenHoweverManyTokensItHolds) {
+  for (int i = 0; i < 100; ++i) {
+    ASSERT_EQ(port->Post(NewShard({"x"}, 90), false), PostResult::kPosted);
+    const Submission submission = *replica.TakeOne();
+    replica.WriteRows(submission);
+    Completion completion = CompletionOf(submission, CompletionStatus::kOk);
+    completion.busy_ns = 90'000;  // 1 us a token, but longer than a wake
+    replica.Publish(completion);
+    ASSERT_EQ(Reap().size(), 1u);
+  }
+  ASSERT_EQ(port->Post(NewShard({"x"}, 1), false), PostResult::kPosted);
+  EXPECT_EQ(port->burden(), 1u);
+}
+
+class RoomyLanePortTest : public LanePortTest {
+ protected:
+  RoomyLanePortTest() {
+    LaneGeometry geometry = SmallGeometry();
+    geometry.ring_cells = 2 * LanePort::kMostTrifles;
+    lane = std::make_shared<BrokerLane>(Must(BrokerLane::Create({1, 2, 0}, geometry)));
+    EngineInfo info;
+    info.dim = kDim;
+    port = std::make_unique<LanePort>(lane, bell.ringer(), info, Credit{1000, 1000});
+  }
+};
+
+TEST_F(RoomyLanePortTest, AFastLaneThatDoesNotAnswerIsABurden) {
+  FakeReplica fast(*lane, bell);
+  ASSERT_EQ(port->Post(NewShard({"x"}, 50), false), PostResult::kPosted);
+  const Submission submission = *fast.TakeOne();
+  fast.WriteRows(submission);
+  Completion completion = CompletionOf(submission, CompletionStatus::kOk);
+  completion.busy_ns = 50;
+  fast.Publish(completion);
+  ASSERT_EQ(Reap().size(), 1u);
+  for (uint32_t i = 0; i < LanePort::kMostTrifles; ++i) PostNew("x");
+  EXPECT_EQ(port->burden(), 0u);
+  PostNew("one more");
+  EXPECT_EQ(port->burden(), LanePort::kMostTrifles + 1u);
+}
+
 TEST_F(LanePortTest, RefusalsCarryTheirReasonAndFreeTheirRegions) {
   for (auto status : {CompletionStatus::kRejected, CompletionStatus::kFailed}) {
     ShardRef shard = NewShard(NumberedPrompts(4));

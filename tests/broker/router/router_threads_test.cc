@@ -161,8 +161,7 @@ void RunHouse(const RouterOptions& options, int kill_every_us) {
     for (uint32_t i = 0; i < kReplicas; ++i) generations.Start(i);
     std::vector<std::thread> fronts;
     for (int i = 0; i < kFrontThreads; ++i) {
-      const Attendance attendance(router, bell.MakeAttendant(std::chrono::nanoseconds(0)),
-                                  std::chrono::microseconds(50));
+      const Attendance attendance(router, bell.MakeAttendant(), std::chrono::microseconds(50));
       fronts.emplace_back(BeClients, std::ref(router), attendance, seed + 1 + i, &tally, &calls[i]);
     }
     std::mt19937 random(seed);
