@@ -57,16 +57,6 @@ def start_all(options, servers):
     servers.append(start_ours(options))
 
 
-def measure(options, servers):
-    """{(side, load): [sample per round]}"""
-    shared = ["--warmup", options.warmup, "--seconds", options.seconds, "--model", options.model]
-    generator = bench_run.LoadGenerator(options.binaries, bench_run.Watch(options.patience), shared)
-    for server in servers:
-        generator.wait_ready(server, 60)
-    loads = {f"c={number}": ["--concurrency", number] for number in sorted(options.concurrency)}
-    return bench_run.measure_in_turn(generator, servers, loads, options.rounds)
-
-
 def compare_all(samples, baselines):
     """Rows against every baseline; targets only against the first, which is the best one."""
     rows = []
@@ -98,7 +88,7 @@ def main():
     servers = []
     with bench_run.running(servers):
         start_all(options, servers)
-        samples = measure(options, servers)
+        samples = sides.measure(options, servers, sorted(options.concurrency), options.model)
     comparisons = compare_all(samples, [server.name for server in servers[:-1]])
     bench_run.print_samples(samples)
     bench_run.print_comparisons(comparisons)

@@ -48,11 +48,7 @@ def start(options, name):
 
 
 def make_generator(options, servers, seconds, patience):
-    shared = ["--warmup", options.warmup, "--seconds", seconds, "--model", sides.MODEL, "--prompts", PROMPTS]
-    generator = bench_run.LoadGenerator(options.binaries, bench_run.Watch(patience), shared)
-    for server in servers:
-        generator.wait_ready(server, 60)
-    return generator
+    return sides.generator_for(options, servers, seconds, patience, ["--model", sides.MODEL, "--prompts", PROMPTS])
 
 
 def measure(options):

@@ -35,23 +35,11 @@ def parse():
     return options
 
 
-def measure(options, servers):
-    """{(side, load): [sample per round]}"""
-    shared = ["--warmup", options.warmup, "--seconds", options.seconds, "--model", sides.MODEL]
-    generator = bench_run.LoadGenerator(options.binaries, bench_run.Watch(options.patience), shared)
-    for server in servers:
-        generator.wait_ready(server, 60)
-    loads = {f"c={number}": ["--concurrency", number] for number in sorted(options.concurrency)}
-    return bench_run.measure_in_turn(generator, servers, loads, options.rounds)
-
-
 def main():
     options = parse()
     with bench_run.running([]) as servers:
-        servers.append(sides.no_hop(options))
-        servers.append(sides.grpc_hop(options, options.replicas))
-        servers.append(sides.zerohop(options, ["--num-replicas", options.replicas]))
-        samples = measure(options, servers)
+        sides.start_all_three(options, servers)
+        samples = sides.measure(options, servers, sorted(options.concurrency))
     bench_run.print_samples(samples)
     comparisons = [bench_run.compare(metric.removesuffix("_us"), load, metric, ours, samples[theirs, load], theirs)
                    for (side, load), ours in samples.items() if side == "zerohop"

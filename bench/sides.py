@@ -33,3 +33,26 @@ def grpc_hop(options, replicas=2, name="gRPC hop"):
         for server in behind:
             server.stop()
         raise
+
+
+def start_all_three(options, servers):
+    """Appends no hop, the hop over gRPC and zerohop to `servers`."""
+    servers.append(no_hop(options))
+    servers.append(grpc_hop(options, options.replicas))
+    servers.append(zerohop(options, ["--num-replicas", options.replicas]))
+
+
+def generator_for(options, servers, seconds, patience, arguments):
+    """A load generator whose every request carries `arguments`, once all servers answer."""
+    shared = ["--warmup", options.warmup, "--seconds", seconds, *arguments]
+    generator = bench_run.LoadGenerator(options.binaries, bench_run.Watch(patience), shared)
+    for server in servers:
+        generator.wait_ready(server, 60)
+    return generator
+
+
+def measure(options, servers, concurrencies, model=MODEL):
+    """Closed loops, one prompt a request: {(side, load): [sample per round]}"""
+    generator = generator_for(options, servers, options.seconds, options.patience, ["--model", model])
+    loads = {f"c={number}": ["--concurrency", number] for number in concurrencies}
+    return bench_run.measure_in_turn(generator, servers, loads, options.rounds)

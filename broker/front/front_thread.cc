@@ -19,7 +19,6 @@ void FrontThread::Run() {
   void* event;
   bool ok;
   while (ProceedWithReady()) {
-    router_.RingReplicas();
     if (attendance_.AwaitAnswer()) continue;
     if (!queue_.Next(&event, &ok)) break;
     Proceed(event, ok);
@@ -44,7 +43,6 @@ bool FrontThread::ProceedWithReady() {
     Proceed(event, ok);
     const auto now = Clock::now();
     if (++events < kEventsPerTurn && now - began < kLongestTurn) continue;
-    router_.RingReplicas();
     attendance_.Look();
     events = 0;
     began = now;

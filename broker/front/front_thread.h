@@ -16,8 +16,8 @@ namespace zerohop {
 
 class FrontThread {
  public:
-  FrontThread(grpc::ServerCompletionQueue& queue, Router& router, const Attendance& attendance)
-      : queue_(queue), router_(router), attendance_(attendance), thread_([this] { Run(); }) {}
+  FrontThread(grpc::ServerCompletionQueue& queue, const Attendance& attendance)
+      : queue_(queue), attendance_(attendance), thread_([this] { Run(); }) {}
   // Once the queue is shut down.
   ~FrontThread() { thread_.join(); }
 
@@ -27,7 +27,6 @@ class FrontThread {
   void Proceed(void* event, bool ok);
 
   grpc::ServerCompletionQueue& queue_;
-  Router& router_;
   Attendance attendance_;
   std::thread thread_;
 };

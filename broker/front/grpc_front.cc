@@ -32,8 +32,7 @@ absl::StatusOr<std::unique_ptr<GrpcFront>> GrpcFront::Create(const GrpcFrontOpti
 
 GrpcFront::GrpcFront(const GrpcFrontOptions& options, Router& router, const Supervisor& supervisor,
                      const Attendance& attendance)
-    : router_(router),
-      attendance_(attendance),
+    : attendance_(attendance),
       encode_context_{router, service_, live_calls_, options.served_model,
                       static_cast<uint64_t>(options.max_message_bytes)},
       control_context_{router, supervisor, options.served_model, options.policy} {}
@@ -69,7 +68,7 @@ absl::Status GrpcFront::Bind(const GrpcFrontOptions& options) {
 void GrpcFront::Serve() {
   for (const auto& queue : queues_) {
     ListenOn(queue.get());
-    threads_.push_back(std::make_unique<FrontThread>(*queue, router_, attendance_));
+    threads_.push_back(std::make_unique<FrontThread>(*queue, attendance_));
   }
 }
 

@@ -53,7 +53,6 @@ class GrpcFront {
   absl::Status Bind(const GrpcFrontOptions& options);
   void ListenOn(grpc::ServerCompletionQueue* queue);
 
-  Router& router_;
   const Attendance attendance_;
   AsyncService service_;
   HealthService health_{Contract::service_full_name()};

@@ -11,12 +11,14 @@ void Attendance::Begin() {
 }
 
 void Attendance::Look() {
+  router_.RingReplicas();
   if (!attends_) return;
   bell_.Looking();
   router_.Reap(Router::Clock::now());
 }
 
 bool Attendance::AwaitAnswer() {
+  router_.RingReplicas();
   if (!attends_) return false;
   if (router_.HoldsRequests() && patience_.IsShort()) {
     Wait();

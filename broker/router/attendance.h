@@ -6,8 +6,8 @@
 // each batch. Slow engines are left to the lane thread, and the front thread
 // sleeps in gRPC.
 //
-//   Begin → Submit … → RingReplicas → AwaitAnswer ─ true ─► what gRPC has by now, and again
-//                                        └────────── false ─► sleep in gRPC
+//   Begin → Submit … → AwaitAnswer ─ true ─► what gRPC has by now, and again
+//                         └────────── false ─► sleep in gRPC
 //
 // One object for each front thread.
 
@@ -27,10 +27,10 @@ class Attendance {
 
   // Before an event of gRPC is dealt with: it may bring work.
   void Begin();
-  // More work is at hand: takes off what is finished by now.
+  // More work is at hand: rings the replicas that got some, and takes off what is finished by now.
   void Look();
-  // No more work is at hand. True when answers may have gone out, or are expected soon: look at gRPC, and
-  // come back. False: the lane thread takes off what is still to come.
+  // No more work is at hand: rings the replicas that got some. True when answers may have gone out, or are
+  // expected soon: look at gRPC, and come back. False: the lane thread takes off what is still to come.
   bool AwaitAnswer();
   // The thread leaves: the lane thread takes off what is still to come.
   void End();

@@ -71,9 +71,9 @@ bool Dispatcher::SharesCpu(const Lane& lane, const Poster& poster) {
 // to be woken, and wake this one. Where both stay awake it is the one that is awake already.
 template <typename May>
 Dispatcher::Lane* Dispatcher::LaneFor(const Poster& poster, May may) {
+  if (poster.stays_awake) return LeastBusyLane(may);
   for (Lane& lane : lanes_) {
-    if (poster.stays_awake || !lane.port || lane.port->burden() > 0 || !may(lane)) continue;
-    if (SharesCpu(lane, poster)) return &lane;
+    if (lane.port && SharesCpu(lane, poster) && lane.port->burden() == 0 && may(lane)) return &lane;
   }
   return LeastBusyLane(may);
 }

@@ -101,7 +101,6 @@ void BeClients(Router& router, Attendance attendance, uint32_t seed, Tally* tall
   std::mt19937 random(seed);
   std::vector<TestCall*> open;
   const auto close = [&](TestCall& call) {
-    router.RingReplicas();
     while (attendance.AwaitAnswer()) {
     }
     if (!call.WaitForAnswer()) {
@@ -130,10 +129,7 @@ void BeClients(Router& router, Attendance attendance, uint32_t seed, Tally* tall
     TestCall& call = *calls->back();
     attendance.Begin();
     router.Submit(call.ticket());
-    if (random() % 4 == 0) {
-      router.RingReplicas();
-      attendance.Look();
-    }
+    if (random() % 4 == 0) attendance.Look();
     const uint32_t fate = random() % 16;
     if (fate == 0) router.Cancel(*call.ticket());
     if (fate == 1) router.Abort(id);
