@@ -129,7 +129,11 @@ Turns InTwoProcesses(const std::vector<int>& cpus, Ask ask, Answer answer) {
     _exit(0);
   }
   Pin(cpus, 0);
-  return ask(child);
+  const Turns turns = ask(child);
+  // Waited for, so that whoever runs us knows its CPU time for ours.
+  int status = 0;
+  if (waitpid(child, &status, 0) > 0 && status != 0) _exit(1);
+  return turns;
 }
 
 Turns Measure(const PingpongOptions& options) {

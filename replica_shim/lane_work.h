@@ -15,7 +15,7 @@
 namespace zerohop {
 
 // Longest sleep of a worker, and so the longest time until it sees new orders.
-inline constexpr std::chrono::milliseconds kLongestSleep(100);
+inline constexpr std::chrono::milliseconds kLongestSleep(250);
 
 // The prompts of a submission, one after the other. What the broker wrote is
 // right, but a check costs less than a wrong assumption.

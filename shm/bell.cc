@@ -32,29 +32,6 @@ void FutexWait(const std::atomic<uint32_t>* word, uint32_t expected,
   syscall(SYS_futex, word, FUTEX_WAIT_BITSET, expected, &until, nullptr, who);
 }
 
-// Tells the core that we spin.
-void Pause() {
-#if defined(__x86_64__)
-  __builtin_ia32_pause();
-#elif defined(__aarch64__)
-  asm volatile("yield");
-#endif
-}
-
-// True when `word` has left `value` within `spin` after `begin`. A peek: callers load again with order.
-bool SpinWhile(const std::atomic<uint32_t>& word, uint32_t value, std::chrono::steady_clock::time_point begin,
-               std::chrono::nanoseconds spin) {
-  // Peeks, see above.
-  if (spin.count() <= 0) return word.load(std::memory_order_relaxed) != value;
-  do {
-    for (int i = 0; i < 16; ++i) {
-      if (word.load(std::memory_order_relaxed) != value) return true;
-      Pause();
-    }
-  } while (std::chrono::steady_clock::now() < begin + spin);
-  return false;
-}
-
 // Whole CPUs that the cgroup's quota grants, or `otherwise` where there is no quota.
 int CgroupCpus(int otherwise) {
   std::ifstream v2("/sys/fs/cgroup/cpu.max");
@@ -78,19 +55,24 @@ void BellRinger::Ring() const {
 }
 
 void BellSleeper::Wait(std::chrono::nanoseconds at_most, bool may_spin) {
+  // A peek: loaded again with order below.
+  Wait(at_most, may_spin, [this] { return rings_->load(std::memory_order_relaxed) != answered_; });
+  // EDGE(bell) acquire: what was published before the rings we count is seen by the look that follows.
+  answered_ = rings_->load(std::memory_order_acquire);
+}
+
+void BellSleeper::Sleep(std::chrono::nanoseconds at_most, std::chrono::nanoseconds spun) {
   const auto begin = std::chrono::steady_clock::now();
-  const auto spin = may_spin ? spin_.budget() : std::chrono::nanoseconds(0);
-  if (!SpinWhile(*rings_, answered_, begin, spin)) {
-    // EDGE(asleep) seq_cst: ringers that bump after our load below see this flag.
-    sleeping_->store(kAsleep, std::memory_order_seq_cst);
-    // EDGE(bell) seq_cst: sees every bump whose ringer did not see the flag.
-    if (rings_->load(std::memory_order_seq_cst) == answered_) {
-      FutexWait(rings_, answered_, begin + at_most, kSleeper);
-    }
-    // EDGE(awake) relaxed: a ringer that still sees kAsleep makes one needless system call.
-    sleeping_->store(kAwake, std::memory_order_relaxed);
+  // EDGE(asleep) seq_cst: ringers that bump after our load below see this flag.
+  sleeping_->store(kAsleep, std::memory_order_seq_cst);
+  // EDGE(bell) seq_cst: sees every bump whose ringer did not see the flag.
+  if (rings_->load(std::memory_order_seq_cst) == answered_) {
+    FutexWait(rings_, answered_, begin + at_most, kSleeper);
   }
-  spin_.Record(std::chrono::steady_clock::now() - begin);
+  // EDGE(awake) relaxed: a ringer that still sees kAsleep makes one needless system call.
+  sleeping_->store(kAwake, std::memory_order_relaxed);
+  const auto slept = std::chrono::steady_clock::now() - begin;
+  spin_.Record(spun + slept);
   // EDGE(bell) acquire: what was published before the rings we count is seen by the look that follows.
   answered_ = rings_->load(std::memory_order_acquire);
 }
@@ -105,8 +87,10 @@ bool BellAttendant::Come() {
 }
 
 BellAttendant::Waited BellAttendant::Wait(std::chrono::nanoseconds at_most, std::chrono::nanoseconds spin) {
-  const auto begin = std::chrono::steady_clock::now();
-  bool rang = SpinWhile(*rings_, answered_, begin, spin);
+  // A peek: the look that follows orders itself.
+  const auto has_rung = [this] { return rings_->load(std::memory_order_relaxed) != answered_; };
+  const Spun spun = SpinUntil(has_rung, spin);
+  bool rang = spun.seen;
   if (!rang) {
     uint32_t state = kAttended;
     // EDGE(attend) seq_cst: ringers that bump after our load below see that we must be woken.
@@ -114,13 +98,12 @@ BellAttendant::Waited BellAttendant::Wait(std::chrono::nanoseconds at_most, std:
     if (!here_) return Waited::kNoLonger;
     // EDGE(bell) seq_cst: sees every bump whose ringer did not see the state.
     if (rings_->load(std::memory_order_seq_cst) == answered_) {
-      FutexWait(rings_, answered_, begin + at_most, kAttendant);
+      FutexWait(rings_, answered_, std::chrono::steady_clock::now() + at_most - spun.took, kAttendant);
     }
     state = kAttendantAsleep;
     // EDGE(attend) seq_cst: we look by ourselves again.
     here_ = sleeping_->compare_exchange_strong(state, kAttended, std::memory_order_seq_cst);
-    // A peek: the look that follows orders itself.
-    rang = rings_->load(std::memory_order_relaxed) != answered_;
+    rang = has_rung();
   }
   if (!here_) return Waited::kNoLonger;
   return rang ? Waited::kRang : Waited::kInVain;

@@ -15,6 +15,8 @@
 #include <chrono>
 #include <cstdint>
 
+#include "shm/spin.h"
+
 namespace zerohop {
 
 // Values of `sleeping`.
@@ -45,23 +47,6 @@ class BellRinger {
   const std::atomic<uint32_t>* sleeping_ = nullptr;
 };
 
-// Whether spinning before sleeping would win, from how long recent waits took.
-// A limit of 0 (no core to spare) never spins.
-class SpinBudget {
- public:
-  explicit SpinBudget(std::chrono::nanoseconds limit) : limit_(limit) {}
-  // How long to spin now: all of the limit or nothing.
-  std::chrono::nanoseconds budget() const {
-    return typical_ <= 2 * limit_ ? limit_ : std::chrono::nanoseconds(0);
-  }
-  // A wait, spun or slept, took this long. A slept one counts its waking too, hence the 2 above.
-  void Record(std::chrono::nanoseconds waited) { typical_ += (waited - typical_) / 8; }
-
- private:
-  std::chrono::nanoseconds limit_;
-  std::chrono::nanoseconds typical_{0};  // moving average
-};
-
 // The one thread that waits.
 class BellSleeper {
  public:
@@ -73,11 +58,29 @@ class BellSleeper {
   // Returns when the bell has rung since the last return, or `at_most` has
   // passed. Publish, then ring; wait, then look.
   void Wait(std::chrono::nanoseconds at_most, bool may_spin = true);
+  // For a sleeper that can peek at its work: also returns when `has_work()`. While it spins it looks at that
+  // alone, so it sees work before the ring that follows, and leaves the bell's line to the ringer. Such a
+  // ring is answered later: after a spell of spins, the first sleep ends at once.
+  template <typename HasWork>
+  void Wait(std::chrono::nanoseconds at_most, bool may_spin, HasWork has_work) {
+    const Spun spun = SpinUntil(has_work, Budget(may_spin));
+    if (spun.seen) {
+      spin_.Record(spun.took);
+    } else {
+      Sleep(at_most - spun.took, spun.took);
+    }
+  }
 
  private:
+  std::chrono::nanoseconds Budget(bool may_spin) const {
+    return may_spin ? spin_.budget() : std::chrono::nanoseconds(0);
+  }
+  // Not at all where the bell has rung since `answered_`.
+  void Sleep(std::chrono::nanoseconds at_most, std::chrono::nanoseconds spun);
+
   const std::atomic<uint32_t>* rings_ = nullptr;
   std::atomic<uint32_t>* sleeping_ = nullptr;
-  uint32_t answered_ = 0;  // rings seen at the last return
+  uint32_t answered_ = 0;  // rings seen after the last sleep
   SpinBudget spin_;
 };
 

@@ -148,7 +148,8 @@ ReplicaLane::ReplicaLane(const LaneIdentity& identity, const LaneGeometry& geome
 
 void ReplicaLane::WaitForWork(std::chrono::nanoseconds at_most) {
   // EDGE(quiet) relaxed: a hint alone.
-  sleeper_.Wait(at_most, quiet_->load(std::memory_order_relaxed) != 0);
+  const bool may_spin = quiet_->load(std::memory_order_relaxed) != 0;
+  sleeper_.Wait(at_most, may_spin, [this] { return HasSubmission(); });
 }
 
 bool ReplicaLane::Withdrawn(const Submission& submission) const {

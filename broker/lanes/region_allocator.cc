@@ -2,6 +2,7 @@
 
 #include <bit>
 #include <cassert>
+#include <utility>
 
 namespace zerohop {
 
@@ -19,6 +20,10 @@ std::optional<uint64_t> RegionAllocator::Allocate(uint64_t bytes) {
   if (bytes > capacity_) return std::nullopt;
   const uint64_t units = (bytes + kSmallest - 1) / kSmallest;
   const auto wanted = static_cast<uint8_t>(units <= 1 ? 0 : std::bit_width(units - 1));
+  if (const auto kept = TakeKept(wanted)) {
+    free_bytes_ -= kSmallest << wanted;
+    return uint64_t{*kept} * kSmallest;
+  }
   uint8_t order = wanted;
   while (order <= top_ && first_free_[order] == kNone) ++order;
   if (order > top_) return std::nullopt;
@@ -34,10 +39,24 @@ std::optional<uint64_t> RegionAllocator::Allocate(uint64_t bytes) {
 }
 
 void RegionAllocator::Free(uint64_t offset) {
-  Block block = static_cast<Block>(offset / kSmallest);
+  const Block block = static_cast<Block>(offset / kSmallest);
+  assert(offset % kSmallest == 0 && state_[block] <= top_ && block != kept_);  // taken, and its first byte
+  free_bytes_ += kSmallest << state_[block];
+  if (kept_ != kNone) Join(kept_);
+  kept_ = block;
+}
+
+// The block that was kept, where it is of the order that is wanted; else it joins the others.
+std::optional<RegionAllocator::Block> RegionAllocator::TakeKept(uint8_t wanted) {
+  if (kept_ == kNone) return std::nullopt;
+  const Block block = std::exchange(kept_, kNone);
+  if (state_[block] == wanted) return block;
+  Join(block);
+  return std::nullopt;
+}
+
+void RegionAllocator::Join(Block block) {
   uint8_t order = state_[block];
-  assert(offset % kSmallest == 0 && order <= top_);  // taken, and its first byte
-  free_bytes_ += kSmallest << order;
   while (order < top_) {
     const Block buddy = block ^ (Block{1} << order);
     if (state_[buddy] != (order | kFreeBit)) break;

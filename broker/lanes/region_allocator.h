@@ -2,7 +2,9 @@
 
 // RegionAllocator: which bytes of an arena are taken. A buddy allocator:
 // sizes are powers of two times kSmallest, so freed neighbours join again and
-// neither side of the work depends on how many regions are live.
+// neither side of the work depends on how many regions are live. The block freed
+// last is kept aside and joins only when the next of that size does not want it:
+// one request at a time would else split the whole arena, and join it again.
 //
 // The books are the broker's own memory; nothing of them lies in the arena.
 // Not thread-safe: the dispatch lock guards it.
@@ -34,6 +36,8 @@ class RegionAllocator {
   static constexpr Block kNone = ~0u;
   enum : uint8_t { kInside = 0xff, kFreeBit = 0x80 };
 
+  std::optional<Block> TakeKept(uint8_t wanted);
+  void Join(Block block);
   void PushFree(Block block, uint8_t order);
   void RemoveFree(Block block, uint8_t order);
 
@@ -43,6 +47,7 @@ class RegionAllocator {
   std::vector<uint8_t> state_;          // per block: order | kFreeBit, or kInside a larger one
   std::vector<Block> next_, previous_;  // free lists, one per order
   std::vector<Block> first_free_;
+  Block kept_ = kNone;  // free, though its state says taken, so no neighbour joins it
 };
 
 }  // namespace zerohop

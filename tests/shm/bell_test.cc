@@ -66,16 +66,57 @@ TEST(Bell, CountOfRingsMayWrap) {
   EXPECT_LT(std::chrono::steady_clock::now() - begin, kNever);
 }
 
+TEST(Bell, WorkThatIsSeenEndsTheWaitBeforeItsRing) {
+  Bell bell;
+  auto sleeper = bell.sleeper(seconds(1));
+  const auto begin = std::chrono::steady_clock::now();
+  sleeper.Wait(kNever, true, [] { return true; });
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, kNever);
+  EXPECT_EQ(bell.sleeping, kAwake);
+}
+
+TEST(Bell, RingOfWorkThatWasSeenEndsOneSleep) {
+  Bell bell;
+  auto sleeper = bell.sleeper(nanoseconds(1));
+  bell.ringer().Ring();
+  sleeper.Wait(kNever, true, [] { return true; });
+  const auto nothing = [] { return false; };
+  const auto begin = std::chrono::steady_clock::now();
+  sleeper.Wait(kNever, true, nothing);
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, kNever) << "it may have meant something else";
+  const auto answered = std::chrono::steady_clock::now();
+  sleeper.Wait(std::chrono::milliseconds(2), true, nothing);
+  EXPECT_GE(std::chrono::steady_clock::now() - answered, std::chrono::milliseconds(2));
+}
+
+// As a broker rings that has told its replica to drain.
+TEST(Bell, RingWithoutWorkEndsTheSleepOfOneThatLooksForWork) {
+  Bell bell;
+  std::thread ringing([&] {
+    while (bell.sleeping != kAsleep) std::this_thread::yield();
+    bell.ringer().Ring();
+  });
+  auto sleeper = bell.sleeper(std::chrono::microseconds(20));
+  const auto begin = std::chrono::steady_clock::now();
+  sleeper.Wait(kNever, true, [] { return false; });
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, kNever) << "the ring was lost";
+  ringing.join();
+}
+
 // Two threads hand a turn to and fro. Every hand-over is one ring; the other side sleeps, or is about to, or
 // is not yet: all interleavings occur over many rounds.
-void PlayPingPong(nanoseconds spin, int rounds) {
+void PlayPingPong(nanoseconds spin, int rounds, bool peeks = false) {
   Bell there, back;
   std::atomic<int> ping{0}, pong{0};
   std::atomic<bool> lost{false};
   const auto wait_for = [&](BellSleeper& sleeper, std::atomic<int>& turn, int round) {
     while (turn.load(std::memory_order_acquire) != round && !lost) {
       const auto begin = std::chrono::steady_clock::now();
-      sleeper.Wait(kNever);
+      if (peeks) {
+        sleeper.Wait(kNever, true, [&] { return turn.load(std::memory_order_relaxed) == round; });
+      } else {
+        sleeper.Wait(kNever);
+      }
       if (std::chrono::steady_clock::now() - begin >= kNever) lost = true;
     }
   };
@@ -104,6 +145,11 @@ TEST(Bell, NoRingIsLostBetweenTwoThreadsThatSleep) {
 
 TEST(Bell, NoRingIsLostBetweenTwoThreadsThatSpinFirst) {
   PlayPingPong(std::chrono::microseconds(20), 5'000);
+}
+
+TEST(Bell, NoRingIsLostBetweenTwoThreadsThatPeekAtTheirWork) {
+  PlayPingPong(nanoseconds(0), 10'000, /*peeks=*/true);
+  PlayPingPong(std::chrono::microseconds(20), 5'000, /*peeks=*/true);
 }
 
 // Several ringers, plain data published before each ring: as replicas and front threads do.
@@ -266,22 +312,6 @@ TEST(BellAttendant, NoRingIsLostWhileAnAttendantComesAndGoes) {
   bell.ringer().Ring();
   sleeping.join();
   EXPECT_FALSE(lost) << "nobody looked after round " << seen;
-}
-
-TEST(SpinBudget, SpinsWhileWaitsAreShortAndStopsWhenTheyAreLong) {
-  SpinBudget budget(std::chrono::microseconds(50));
-  EXPECT_EQ(budget.budget(), std::chrono::microseconds(50));
-  for (int i = 0; i < 64; ++i) budget.Record(std::chrono::milliseconds(10));
-  EXPECT_EQ(budget.budget(), nanoseconds(0));
-  for (int i = 0; i < 128; ++i) budget.Record(std::chrono::microseconds(5));
-  EXPECT_EQ(budget.budget(), std::chrono::microseconds(50));
-}
-
-TEST(SpinBudget, LimitOfZeroNeverSpins) {
-  SpinBudget budget{nanoseconds(0)};
-  EXPECT_EQ(budget.budget(), nanoseconds(0));
-  for (int i = 0; i < 64; ++i) budget.Record(nanoseconds(1));
-  EXPECT_EQ(budget.budget(), nanoseconds(0));
 }
 
 TEST(UsableCpus, IsAtLeastOne) {

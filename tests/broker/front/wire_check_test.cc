@@ -76,6 +76,26 @@ TEST(TokenIds, IdsAreReadAcrossPieces) {
   }
 }
 
+TEST(TokenIds, FirstOfSeveralBadIdsIsNamedWhereverItLies) {
+  std::vector<int32_t> ids(2000, 7);
+  ids.back() = 100;
+  for (uint32_t position = 0; position + 1 < ids.size(); position += 37) {
+    ids[position] = -1;
+    const SplitBody split = BodyOf({Ids(ids)}, {position, 3001});
+    EXPECT_THAT(std::string(CheckTokenIds(split.body, 100, 2000).message()),
+                HasSubstr("token id -1 at position " + std::to_string(position) + " is"));
+    ids[position] = 7;
+  }
+  EXPECT_THAT(std::string(CheckIds({Ids(ids)}, 100, 2000).message()),
+              HasSubstr("token id 100 at position 1999"));
+}
+
+TEST(TokenIds, NegativesAreOutsideEvenTheLargestVocabulary) {
+  EXPECT_TRUE(CheckIds({Ids({2147483647})}, ~0u).ok());
+  EXPECT_EQ(CheckIds({Ids({-1})}, ~0u).message(),
+            "Prompt 0: token id -1 at position 0 is outside the vocabulary, 0 to 4294967294");
+}
+
 TEST(Texts, BadTextNamesThePrompt) {
   SplitBody split = BodyOf({"fine", "also \xc3\xa9", "bad \xc3"});
   const absl::Status status = CheckTexts(&split.body, 100);

@@ -52,6 +52,26 @@ TEST(RegionAllocator, SmallRegionsFillTheArenaToTheLastByte) {
   EXPECT_EQ(allocator.free_bytes(), 0u);
 }
 
+TEST(RegionAllocator, RegionFreedLastIsTheNextOfItsSize) {
+  RegionAllocator allocator(kArena);
+  const auto first = allocator.Allocate(512), second = allocator.Allocate(512);
+  allocator.Free(*first);
+  allocator.Free(*second);
+  EXPECT_EQ(allocator.free_bytes(), kArena);
+  EXPECT_EQ(allocator.Allocate(512), second);
+  EXPECT_EQ(allocator.free_bytes(), kArena - 512);
+}
+
+TEST(RegionAllocator, RegionFreedLastIsRoomForAnySize) {
+  RegionAllocator allocator(kArena);
+  for (uint64_t bytes = 512; bytes <= kArena; bytes *= 2) {
+    const auto region = allocator.Allocate(bytes);
+    ASSERT_EQ(region, 0u);
+    allocator.Free(*region);
+  }
+  EXPECT_EQ(allocator.Allocate(1), 0u);
+}
+
 TEST(RegionAllocator, RandomRegionsNeverOverlapAndAllComesBack) {
   for (uint32_t seed = 1; seed <= 20; ++seed) {
     std::mt19937 random(seed);
