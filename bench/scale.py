@@ -249,10 +249,10 @@ def measure_replicas(options, servers):
 def compare_replicas(options, samples):
     base = replicas_name(BASE_REPLICAS)
     return [bench_run.compare(f"{question}, {replicas_name(number)}", load, metric,
-                              samples[replicas_name(number), load], samples[base, load], base)
+                              samples[replicas_name(number), load], samples[base, load], base, aim)
             for load in ("c=16", "c=64") for number in options.replicas
-            for question, metric in (("server CPU", "server_cpu_us_per_request"),
-                                     ("requests/s", "requests_per_second"))]
+            for question, metric, aim in (("server CPU", "server_cpu_us_per_request", ("<=", 1 + FLAT)),
+                                          ("requests/s", "requests_per_second", None))]
 
 
 # --- idle -------------------------------------------------------------------------------------------------

@@ -1,6 +1,5 @@
 #include "broker/front/answers.h"
 
-#include <grpc/slice.h>
 #include <grpcpp/support/slice.h>
 
 #include <memory>
@@ -46,15 +45,24 @@ grpc::Slice SliceOver(RowBlock rows) {
           grpc::Slice::STEAL_REF};
 }
 
+// The slice as gRPC's C functions take it, without a reference of its own.
+grpc_slice Borrow(const grpc::Slice& slice) {
+  const grpc_slice borrowed = slice.c_slice();  // with one
+  grpc_slice_unref(borrowed);
+  return borrowed;
+}
+
 // The floats from where the engine wrote them; what frames them from our own memory, so that a replica which
 // writes to rows that it has completed can damage their floats, but not the message.
-void AppendRows(RowBlock rows, uint32_t dim, std::vector<grpc::Slice>* slices) {
+void AppendRows(const grpc_slice& block, uint32_t dim, std::vector<grpc_slice>* slices) {
   const auto header = RowHeader(dim);
-  const grpc::Slice whole = SliceOver(std::move(rows));
-  for (size_t at = 0; at < whole.size(); at += RowBytes(dim)) {
-    // The first row's stands in HeaderOf; the others are so small that a slice holds them itself.
-    if (slices->size() > 1) slices->emplace_back(header.data(), header.size());
-    slices->push_back(whole.sub(at + kRowHeaderBytes, at + RowBytes(dim)));
+  // So small that a slice holds it itself.
+  const grpc_slice frame =
+      grpc_slice_from_copied_buffer(reinterpret_cast<const char*>(header.data()), header.size());
+  for (size_t at = 0; at < GRPC_SLICE_LENGTH(block); at += RowBytes(dim)) {
+    // The first row's stands in HeaderOf.
+    if (slices->size() > 1) slices->push_back(frame);
+    slices->push_back(grpc_slice_sub_no_ref(block, at + kRowHeaderBytes, at + RowBytes(dim)));
   }
 }
 
@@ -85,20 +93,32 @@ grpc::Status ToGrpcStatus(const absl::Status& status) {
   return {static_cast<grpc::StatusCode>(status.code()), std::string(status.message())};
 }
 
-grpc::ByteBuffer FrameEmbeddings(const std::string& request_id, int32_t n_prompts, Answer answer) {
-  std::vector<grpc::Slice> slices;
+// ByteBuffer's constructor takes C++ slices, which are C slices by gRPC's own assertion.
+Reply::Reply(std::span<const grpc_slice> slices)
+    : bytes_(reinterpret_cast<const grpc::Slice*>(slices.data()), slices.size()) {}
+
+Reply FrameEmbeddings(const std::string& request_id, int32_t n_prompts, Answer answer) {
+  const grpc::Slice header(HeaderOf(request_id, n_prompts, answer.dim));
+  std::vector<grpc::Slice> blocks;
+  blocks.reserve(answer.rows.size());
+  // Borrowed from the two above: one reference a slice, taken by Reply, is one atomic addition.
+  std::vector<grpc_slice> slices;
   slices.reserve(2 * static_cast<size_t>(n_prompts));
-  slices.emplace_back(HeaderOf(request_id, n_prompts, answer.dim));
-  for (RowBlock& rows : answer.rows) AppendRows(std::move(rows), answer.dim, &slices);
-  return {slices.data(), slices.size()};
+  slices.push_back(Borrow(header));
+  for (RowBlock& rows : answer.rows) {
+    blocks.push_back(SliceOver(std::move(rows)));
+    AppendRows(Borrow(blocks.back()), answer.dim, &slices);
+  }
+  return Reply(slices);
 }
 
-grpc::ByteBuffer FrameError(const std::string& request_id, const std::string& error) {
+Reply FrameError(const std::string& request_id, const std::string& error) {
   arctic_inference::EncodeResponse response;
   response.set_request_id(request_id);
   response.set_error(error);
   const grpc::Slice slice(response.SerializeAsString());
-  return {&slice, 1};
+  const grpc_slice borrowed = Borrow(slice);
+  return Reply({&borrowed, 1});
 }
 
 }  // namespace zerohop

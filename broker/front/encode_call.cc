@@ -1,6 +1,5 @@
 #include "broker/front/encode_call.h"
 
-#include "broker/front/answers.h"
 #include "broker/front/request_id.h"
 #include "broker/front/wire_scan.h"
 #include "shm/row.h"
@@ -29,7 +28,7 @@ void EncodeCall::Listen(const EncodeContext& context, grpc::ServerCompletionQueu
 EncodeCall::EncodeCall(const EncodeContext& context, grpc::ServerCompletionQueue* queue)
     : context_(context), queue_(queue), writer_(&server_context_) {
   server_context_.AsyncNotifyWhenDone(&on_done_);
-  context.service.RequestEncode(&server_context_, &request_, &writer_, queue, queue, &on_request_);
+  context.service.RequestEncode(&server_context_, &request_, &writer_, queue, &on_request_);
 }
 
 void EncodeCall::OnRequest(bool ok) {

@@ -18,6 +18,7 @@
 #include <string>
 #include <vector>
 
+#include "broker/front/answers.h"
 #include "broker/front/completion_event.h"
 #include "broker/front/live_calls.h"
 #include "broker/front/service.h"
@@ -66,7 +67,7 @@ class EncodeCall final : public AnswerSink {
   grpc::ServerContext server_context_;
   grpc::ByteBuffer request_;
   std::vector<grpc::Slice> slices_;  // own the bytes that the ticket's body refers to
-  grpc::ServerAsyncResponseWriter<grpc::ByteBuffer> writer_;
+  grpc::ServerAsyncResponseWriter<Reply> writer_;
   std::shared_ptr<Ticket> ticket_;
   AdmittedBytes unsent_;  // of the answer, until this call ends
   int32_t n_prompts_ = 0;
