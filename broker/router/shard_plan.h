@@ -3,8 +3,9 @@
 // Shard plan: how a request is cut. A pure function.
 //
 // A small request goes whole to one replica. A larger one is spread over the
-// replicas that are idle now; one larger still is cut so that no part holds a
-// replica, or an arena, for long.
+// replicas that are idle now, in shards that become smaller, so that all end
+// together; one larger still is cut so that no part holds a replica, or an
+// arena, for long.
 
 #include <cstdint>
 #include <span>

@@ -25,24 +25,20 @@ Value Scalar(int64_t value) {
   return op::Constant::create(ov::element::i64, ov::Shape{}, {value});
 }
 
-// Builds the layers one by one; each method takes and gives [prompts, tokens, hidden].
+// Builds the layers one by one; each method takes and gives [rows, tokens, hidden].
 class BertGraph {
  public:
   BertGraph(const BertConfig& config, const BertWeights& weights) : config_(config), weights_(weights) {}
 
-  Value Embed(const Value& ids) const {
+  Value Embed(const Value& ids, const Value& positions) const {
     const size_t hidden = config_.hidden_size;
     const Value words = Weight("embeddings.word_embeddings.weight", {config_.vocabulary, hidden});
     const Value types = Weight("embeddings.token_type_embeddings.weight", {config_.token_types, hidden});
-    const Value positions = Weight("embeddings.position_embeddings.weight", {config_.positions, hidden});
-    const Value shape = std::make_shared<op::ShapeOf>(ids, ov::element::i64);
-    const Value tokens = std::make_shared<op::Gather>(shape, Integers({1}), Scalar(0));
-    const Value used =
-        std::make_shared<op::Slice>(positions, Integers({0}), tokens, Integers({1}), Integers({0}));
+    const Value places = Weight("embeddings.position_embeddings.weight", {config_.positions, hidden});
     const Value type = std::make_shared<op::Gather>(types, Scalar(0), Scalar(0));
     Value sum = std::make_shared<op::Gather>(words, ids, Scalar(0));
     sum = std::make_shared<op::Add>(sum, type);
-    sum = std::make_shared<op::Add>(sum, used);
+    sum = std::make_shared<op::Add>(sum, std::make_shared<op::Gather>(places, positions, Scalar(0)));
     return LayerNorm(sum, "embeddings.LayerNorm");
   }
 
@@ -85,7 +81,7 @@ class BertGraph {
     return std::make_shared<op::Add>(scaled, Weight(name + ".bias", {config_.hidden_size}));
   }
 
-  // [prompts, tokens, hidden] to [prompts, heads, tokens, hidden / heads]
+  // [rows, tokens, hidden] to [rows, heads, tokens, hidden / heads]
   Value Heads(const Value& input) const {
     const auto heads = static_cast<int64_t>(config_.heads);
     const auto width = static_cast<int64_t>(config_.hidden_size / config_.heads);
@@ -156,25 +152,28 @@ absl::StatusOr<std::shared_ptr<ov::Model>> BuildBertGraph(const ModelFolder& fol
   const std::string path = folder.transformer + "/model.safetensors";
   absl::StatusOr<BertWeights> weights = BertWeights::Open(path);
   if (!weights.ok()) return weights.status();
-  const auto input = [](const std::string& name) {
-    auto parameter = std::make_shared<op::Parameter>(ov::element::i32, ov::PartialShape{-1, -1});
+  const auto input = [](const std::string& name, const ov::PartialShape& shape) {
+    auto parameter = std::make_shared<op::Parameter>(ov::element::i32, shape);
     parameter->set_friendly_name(name);
     parameter->output(0).set_names({name});
     return parameter;
   };
-  const auto ids = input("input_ids");
-  const auto attention_mask = input("attention_mask");
+  const auto ids = input("input_ids", {-1, -1});
+  const auto positions = input("position_ids", {-1, -1});
+  const auto prompts = input("prompt_ids", {-1, -1});
+  const auto first_tokens = input("first_tokens", {-1});
   try {
     const BertGraph graph(config, *weights);
-    // [prompts, 1, 1, tokens]: every head and every query sees the same tokens.
-    const Value mask = std::make_shared<op::Unsqueeze>(
-        std::make_shared<op::Convert>(attention_mask, ov::element::boolean), Integers({1, 2}));
-    Value hidden = graph.Embed(ids);
+    // [rows, 1, tokens, tokens]: in every head a token sees the tokens of its own prompt.
+    const Value mask =
+        std::make_shared<op::Equal>(std::make_shared<op::Unsqueeze>(prompts, Integers({1, 3})),
+                                    std::make_shared<op::Unsqueeze>(prompts, Integers({1, 2})));
+    Value hidden = graph.Embed(ids, positions);
     for (size_t layer = 0; layer < config.layers; ++layer) hidden = graph.Layer(hidden, mask, layer);
-    Value rows = PoolHiddenStates(hidden, attention_mask, folder.pooling);
+    Value rows = PoolPackedHiddenStates(hidden, prompts, first_tokens, folder.pooling);
     if (folder.normalize) rows = NormalizeRows(rows);
-    return std::make_shared<ov::Model>(ov::OutputVector{rows}, ov::ParameterVector{ids, attention_mask},
-                                       "bert");
+    return std::make_shared<ov::Model>(ov::OutputVector{rows},
+                                       ov::ParameterVector{ids, positions, prompts, first_tokens}, "bert");
   } catch (const std::invalid_argument& error) {
     return absl::InvalidArgumentError(absl::StrCat(path, " ", error.what()));
   }

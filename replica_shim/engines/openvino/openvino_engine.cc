@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cstring>
 #include <exception>
+#include <numeric>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -12,9 +13,11 @@
 #include "openvino/openvino.hpp"
 #include "replica_shim/engines/openvino/bert_graph.h"
 #include "replica_shim/engines/openvino/bert_tokenizer.h"
+#include "replica_shim/engines/openvino/fast_bfloat16.h"
 #include "replica_shim/engines/openvino/json_file.h"
 #include "replica_shim/engines/openvino/model_folder.h"
 #include "replica_shim/engines/openvino/openvino_ir.h"
+#include "replica_shim/engines/openvino/packing.h"
 #include "replica_shim/engines/openvino/text_tokenizer.h"
 
 namespace zerohop {
@@ -25,15 +28,21 @@ constexpr uint32_t kBatchTokens = 768;
 constexpr uint32_t kBatchPrompts = 32;
 // Warm-up stops here: a large model must not make its replica late.
 constexpr std::chrono::milliseconds kWarmUpBudget{500};
-// Up to this many tokens a single prompt is a query whose latency counts: it runs unpadded.
-constexpr size_t kQueryTokens = 32;
+
+// Rows come in multiples of this, of which the last are nobody's: fewer shapes to keep kernels for.
+constexpr size_t kRowsTogether = 8;
+
+// What a graph may ask for: FillInput.
+constexpr const char* kInputs[] = {"input_ids",    "attention_mask", "token_type_ids",
+                                   "position_ids", "prompt_ids",     "first_tokens"};
 
 // A model before it is compiled.
 struct ReadModel {
   std::shared_ptr<ov::Model> graph;
   std::unique_ptr<TextTokenizer> tokenizer;
   size_t max_tokens = 0;
-  size_t vocabulary = 0;  // 0: not known
+  size_t vocabulary = 0;    // 0: not known
+  uint32_t token_cost = 0;  // packing.h; 0: the graph takes a prompt a row
 };
 
 // OpenVINO's messages run over several lines and name its source files.
@@ -50,6 +59,8 @@ absl::StatusOr<ReadModel> ReadBertFolder(const ModelFolder& folder) {
   const absl::StatusOr<BertConfig> config = ReadBertConfig(folder);
   if (!config.ok()) return config.status();
   ReadModel model;
+  // Multiplications in the dense layers, and in a column of attention: 4 h h + 2 h i, and 2 h.
+  model.token_cost = static_cast<uint32_t>(2 * config->hidden_size + config->intermediate_size);
   model.vocabulary = config->vocabulary;
   model.max_tokens =
       folder.max_seq_length > 0 ? std::min(folder.max_seq_length, config->positions) : config->positions;
@@ -80,7 +91,7 @@ absl::StatusOr<ov::element::Type> ChoosePrecision(ov::Core& core, const std::str
   const auto capabilities = core.get_property("CPU", ov::device::capabilities);
   const bool has_bfloat16 =
       std::count(capabilities.begin(), capabilities.end(), ov::device::capability::BF16) > 0;
-  if (dtype == "auto") return has_bfloat16 ? ov::element::bf16 : ov::element::f32;
+  if (dtype == "auto") return has_bfloat16 && GainsFromBfloat16() ? ov::element::bf16 : ov::element::f32;
   if (dtype == "float32") return ov::element::f32;
   if (dtype != "bfloat16") {
     return absl::InvalidArgumentError(
@@ -91,24 +102,24 @@ absl::StatusOr<ov::element::Type> ChoosePrecision(ov::Core& core, const std::str
       "dtype bfloat16 needs a CPU with AVX512_BF16 or AMX_BF16, which this one has not; use auto or float32");
 }
 
-// OpenVINO compiles and keeps kernels for every shape it meets. Without rounding, a mix of lengths took
-// 870 MB after 1,500 batches and was still growing; rounded, it levels out below 400 MB, as fast or faster.
-size_t PaddedLength(size_t prompts, size_t longest, size_t max_tokens) {
-  if (prompts == 1 && longest <= kQueryTokens) return longest;
-  const size_t step = longest <= 16 ? 2 : longest <= 32 ? 4 : 8;  // a few percent of the length
-  return std::max(longest, std::min((longest + step - 1) / step * step, max_tokens));
-}
-
-// Fills one input of the model: token ids, mask, positions, or zeros for token types.
+// Fills one input of the model: token ids, mask, positions, each token's prompt, or zeros for token types;
+// one value for each token, padding included. Or first_tokens, with one value for each prompt.
 template <typename Integer>
-void FillInput(const std::string& name, std::span<Prompt* const> batch, size_t length, Integer* values) {
-  std::fill_n(values, batch.size() * length, Integer{0});
-  for (const Prompt* prompt : batch) {
-    const std::vector<int32_t>& tokens = prompt->tokens;
-    if (name == "input_ids") std::copy(tokens.begin(), tokens.end(), values);
-    if (name == "attention_mask") std::fill_n(values, tokens.size(), Integer{1});
-    for (size_t i = 0; name == "position_ids" && i < tokens.size(); ++i) values[i] = static_cast<Integer>(i);
-    values += length;
+void FillInput(const std::string& name, std::span<Prompt* const> batch, const Packing& packing,
+               std::span<Integer> values) {
+  std::fill(values.begin(), values.end(), name == "prompt_ids" ? Integer{-1} : Integer{0});
+  for (size_t i = 0; i < batch.size(); ++i) {
+    const std::vector<int32_t>& tokens = batch[i]->tokens;
+    const size_t first = packing.FirstToken(i);
+    if (name == "first_tokens") {
+      values[i] = static_cast<Integer>(first);
+      continue;
+    }
+    const auto own = values.begin() + static_cast<ptrdiff_t>(first);
+    if (name == "input_ids") std::copy(tokens.begin(), tokens.end(), own);
+    if (name == "attention_mask") std::fill_n(own, tokens.size(), Integer{1});
+    if (name == "position_ids") std::iota(own, own + tokens.size(), Integer{0});
+    if (name == "prompt_ids") std::fill_n(own, tokens.size(), static_cast<Integer>(i));
   }
 }
 
@@ -129,6 +140,7 @@ class OpenVinoEngine : public Engine {
   void WarmUp();
   absl::Status TokenizeTexts(std::span<Prompt* const> prompts);
   absl::Status CheckIds(std::span<const int32_t> ids) const;
+  Packing Pack(std::span<Prompt* const> batch) const;
   void Infer(std::span<Prompt* const> batch);
 
   ov::Core core_;
@@ -136,6 +148,7 @@ class OpenVinoEngine : public Engine {
   ov::InferRequest request_;
   std::vector<Input> inputs_;
   EngineInfo info_;
+  uint32_t token_cost_ = 0;  // packing.h; 0: the graph takes a prompt a row
 };
 
 absl::StatusOr<EngineInfo> OpenVinoEngine::Load(const EngineOptions& options) {
@@ -154,6 +167,7 @@ absl::StatusOr<EngineInfo> OpenVinoEngine::LoadFolder(const EngineOptions& optio
       folder->is_openvino_ir ? ReadIrFolder(core_, *folder) : ReadBertFolder(*folder);
   if (!model.ok()) return model.status();
   tokenizer_ = std::move(model->tokenizer);
+  token_cost_ = model->token_cost;
   const ov::Dimension dim = model->graph->output(0).get_partial_shape()[1];
   if (dim.is_dynamic()) {
     return absl::UnimplementedError(absl::StrCat(options.model, " has embeddings of no fixed dimension"));
@@ -185,9 +199,10 @@ absl::Status OpenVinoEngine::Compile(const std::shared_ptr<ov::Model>& graph, co
   info_.engine = absl::StrCat("openvino ", version.substr(0, version.find('-')));
   request_ = compiled.create_infer_request();
   for (const ov::Output<const ov::Node>& input : compiled.inputs()) {
-    for (const char* name : {"input_ids", "attention_mask", "token_type_ids", "position_ids"}) {
+    for (const char* name : kInputs) {
       if (!input.get_names().contains(name)) continue;
-      inputs_.push_back({name, ov::Tensor(input.get_element_type(), ov::Shape{1, 1})});
+      inputs_.push_back(
+          {name, ov::Tensor(input.get_element_type(), ov::Shape(input.get_partial_shape().size(), 1))});
       break;
     }
   }
@@ -272,16 +287,25 @@ absl::Status OpenVinoEngine::Run(std::span<Prompt* const> batch) {
   }
 }
 
+Packing OpenVinoEngine::Pack(std::span<Prompt* const> batch) const {
+  std::vector<uint32_t> lengths;
+  lengths.reserve(batch.size());
+  for (const Prompt* prompt : batch) lengths.push_back(static_cast<uint32_t>(prompt->tokens.size()));
+  return token_cost_ > 0 ? PackPrompts(lengths, token_cost_) : PadPrompts(lengths, info_.max_tokens);
+}
+
 void OpenVinoEngine::Infer(std::span<Prompt* const> batch) {
-  size_t length = 0;
-  for (const Prompt* prompt : batch) length = std::max(length, prompt->tokens.size());
-  length = PaddedLength(batch.size(), length, info_.max_tokens);
+  const Packing packing = Pack(batch);
   for (Input& input : inputs_) {
-    input.tensor.set_shape({batch.size(), length});
-    if (input.tensor.get_element_type() == ov::element::i64) {
-      FillInput(input.name, batch, length, input.tensor.data<int64_t>());
+    if (input.name == "first_tokens") {
+      input.tensor.set_shape({(batch.size() + kRowsTogether - 1) / kRowsTogether * kRowsTogether});
     } else {
-      FillInput(input.name, batch, length, input.tensor.data<int32_t>());
+      input.tensor.set_shape({packing.rows, packing.length});
+    }
+    if (input.tensor.get_element_type() == ov::element::i64) {
+      FillInput(input.name, batch, packing, std::span(input.tensor.data<int64_t>(), input.tensor.get_size()));
+    } else {
+      FillInput(input.name, batch, packing, std::span(input.tensor.data<int32_t>(), input.tensor.get_size()));
     }
     request_.set_tensor(input.name, input.tensor);
   }

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <random>
 
 namespace zerohop {
@@ -35,10 +36,22 @@ TEST(ShardPlan, SmallRequestStaysWhole) {
   EXPECT_EQ(PlanShards(BodyOf(std::vector<uint32_t>(5, 40)), 512, 4, ShardLimits()).size(), 1u);
 }
 
-TEST(ShardPlan, LargerRequestIsSpreadEvenlyOverTheIdle) {
+TEST(ShardPlan, LargerRequestIsSpreadSoThatTheIdleEndTogether) {
+  const auto plan = PlanShards(BodyOf(std::vector<uint32_t>(800, 40)), 512, 4, ShardLimits());
+  EXPECT_EQ(plan.front().count, 100u) << "half of a replica's share";
+  std::vector<uint64_t> replicas(4);  // tokens of each, where the least busy takes the next shard
+  for (size_t i = 0; i < plan.size(); ++i) {
+    if (i > 0) EXPECT_LE(plan[i].count, plan[i - 1].count);
+    *std::min_element(replicas.begin(), replicas.end()) += plan[i].tokens;
+  }
+  const auto [least, most] = std::minmax_element(replicas.begin(), replicas.end());
+  EXPECT_LE(*most - *least, ShardLimits().worthwhile_tokens);
+}
+
+TEST(ShardPlan, SpreadsNoThinnerThanIsWorthwhile) {
   const auto plan = PlanShards(BodyOf(std::vector<uint32_t>(80, 40)), 512, 4, ShardLimits());
-  ASSERT_EQ(plan.size(), 4u);
-  for (const ShardRange& shard : plan) EXPECT_EQ(shard.count, 20u);
+  ASSERT_EQ(plan.size(), 8u);
+  for (const ShardRange& shard : plan) EXPECT_EQ(shard.count, 10u);
 }
 
 TEST(ShardPlan, NobodyIdleMeansNoSpreading) {
