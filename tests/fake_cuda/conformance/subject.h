@@ -1,0 +1,50 @@
+#pragma once
+
+// Subject: the driver under test, be it the emulator or a real one; and what is
+// expected of it, with how we know.
+
+#include <initializer_list>
+#include <source_location>
+#include <string>
+#include <vector>
+
+#include "shm/cuda/cuda_driver.h"
+
+namespace zerohop::conformance {
+
+// Where an expectation comes from.
+enum class Known {
+  kDocumented,  // in the comments of cuda.h or in the programming guide
+  kTested,      // asserted by AMD's hip-tests, which are built for CUDA too
+  kObserved,    // somebody reported it
+  kInferred,    // we conclude it
+};
+
+struct Subject {
+  CudaDriver driver;
+  bool emulated = false;
+  // The emulator's hook, or on a real driver a function of it that the product never uses. May be null.
+  cuda::CUresult (*second_context)(cuda::CUcontext* context, cuda::CUdevice device) = nullptr;
+  void (*destroy_context)(cuda::CUcontext context) = nullptr;
+};
+
+// Loads libcuda.so.1 once. Ends the process with 77, "skipped", where there is none or no device.
+const Subject& TheSubject();
+
+// FAKECU_UB of the emulator; empty for a real driver.
+std::string UndefinedPolicy();
+
+// The emulator must answer the first of `expected`. So must a real driver answer one
+// of them, if it is documented or tested; otherwise a difference is noted, and does not fail.
+void Expect(Known known, const std::string& what, cuda::CUresult got,
+            std::initializer_list<cuda::CUresult> expected,
+            std::source_location where = std::source_location::current());
+
+// The same for anything else, as text.
+void ExpectText(Known known, const std::string& what, const std::string& got, const std::string& expected,
+                std::source_location where = std::source_location::current());
+
+// What was noted: differences between the driver under test and the emulator.
+const std::vector<std::string>& Differences();
+
+}  // namespace zerohop::conformance
