@@ -3,8 +3,8 @@
 #include <grpcpp/support/slice.h>
 
 #include <memory>
-#include <vector>
 
+#include "absl/container/inlined_vector.h"
 #include "inference.pb.h"
 #include "shm/row.h"
 
@@ -45,6 +45,9 @@ grpc::Slice SliceOver(RowBlock rows) {
           grpc::Slice::STEAL_REF};
 }
 
+// A header and the floats of one row fit.
+using SliceList = absl::InlinedVector<grpc_slice, 2>;
+
 // The slice as gRPC's C functions take it, without a reference of its own.
 grpc_slice Borrow(const grpc::Slice& slice) {
   const grpc_slice borrowed = slice.c_slice();  // with one
@@ -54,7 +57,7 @@ grpc_slice Borrow(const grpc::Slice& slice) {
 
 // The floats from where the engine wrote them; what frames them from our own memory, so that a replica which
 // writes to rows that it has completed can damage their floats, but not the message.
-void AppendRows(const grpc_slice& block, uint32_t dim, std::vector<grpc_slice>* slices) {
+void AppendRows(const grpc_slice& block, uint32_t dim, SliceList* slices) {
   const auto header = RowHeader(dim);
   // So small that a slice holds it itself.
   const grpc_slice frame =
@@ -99,10 +102,10 @@ Reply::Reply(std::span<const grpc_slice> slices)
 
 Reply FrameEmbeddings(const std::string& request_id, int32_t n_prompts, Answer answer) {
   const grpc::Slice header(HeaderOf(request_id, n_prompts, answer.dim));
-  std::vector<grpc::Slice> blocks;
+  absl::InlinedVector<grpc::Slice, 1> blocks;
   blocks.reserve(answer.rows.size());
   // Borrowed from the two above: one reference a slice, taken by Reply, is one atomic addition.
-  std::vector<grpc_slice> slices;
+  SliceList slices;
   slices.reserve(2 * static_cast<size_t>(n_prompts));
   slices.push_back(Borrow(header));
   for (RowBlock& rows : answer.rows) {

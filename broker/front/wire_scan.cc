@@ -48,7 +48,7 @@ struct Scan {
   PieceCursor cursor;
   uint64_t max_prompts;
   ScannedRequest* request;
-  std::vector<PromptPlace> texts, blobs;
+  PromptPlaces texts, blobs;
 
   absl::Status Varint(uint32_t field) {
     uint64_t value;

@@ -24,7 +24,7 @@ struct ScannedRequest {
   int32_t priority = 0;
   // Token ids where there are any, else texts.
   PromptKind kind = PromptKind::kText;
-  std::vector<PromptPlace> prompts;
+  PromptPlaces prompts;
 };
 
 // `body.pieces` hold the message. InvalidArgument says what is broken;

@@ -10,8 +10,8 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
-#include <vector>
 
+#include "absl/container/inlined_vector.h"
 #include "shm/engine_info.h"
 
 namespace zerohop {
@@ -21,11 +21,14 @@ struct PromptPlace {
   uint32_t length = 0;  // bytes
 };
 
+// Most requests have one prompt, in one piece: those take no memory of their own.
+using PromptPlaces = absl::InlinedVector<PromptPlace, 1>;
+
 struct RequestBody {
   PromptKind kind = PromptKind::kText;
-  std::vector<std::span<const std::byte>> pieces;
-  std::vector<uint64_t> piece_offsets;  // of each piece, from the start of the message
-  std::vector<PromptPlace> prompts;
+  absl::InlinedVector<std::span<const std::byte>, 1> pieces;
+  absl::InlinedVector<uint64_t, 1> piece_offsets;  // of each piece, from the start of the message
+  PromptPlaces prompts;
 
   void AddPiece(std::span<const std::byte> piece) {
     piece_offsets.push_back(pieces.empty() ? 0 : piece_offsets.back() + pieces.back().size());

@@ -14,6 +14,7 @@
 #include <memory>
 #include <vector>
 
+#include "absl/container/inlined_vector.h"
 #include "broker/lanes/lane_port.h"
 #include "broker/router/placement.h"
 #include "broker/router/shard_queue.h"
@@ -26,12 +27,14 @@ struct Poster {
   bool stays_awake = false;  // until the answer comes, as may the replica
 };
 
+using LanesToRing = absl::InlinedVector<std::shared_ptr<LanePort>, 2>;
+
 // What a turn of posting has done.
 struct Postings {
   size_t shards = 0;
-  std::vector<std::shared_ptr<LanePort>> to_ring;  // once the lock is left
-  std::vector<LanePort*> corrupt;                  // their replicas broke the rules
-  bool beside_poster = false;                      // a replica that got work shares the poster's CPU
+  LanesToRing to_ring;             // once the lock is left
+  std::vector<LanePort*> corrupt;  // their replicas broke the rules
+  bool beside_poster = false;      // a replica that got work shares the poster's CPU
 };
 
 class Dispatcher {

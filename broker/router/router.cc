@@ -202,9 +202,9 @@ void Router::Reap(Clock::time_point now) {
 }
 
 void Router::ReapLane(LanePort& port, Effects* effects) {
-  std::vector<Finished> finished;
-  const bool sane = port.Reap(&finished);
-  for (Finished& f : finished) Finish(port, f, effects);
+  const bool sane = port.Reap(&finished_);
+  for (Finished& f : finished_) Finish(port, f, effects);
+  finished_.clear();
   if (!sane) Accuse(port, port.garbage());
 }
 
@@ -415,7 +415,9 @@ TakenBack Router::OnDoomed(uint32_t replica) {
     std::vector<Orphan> orphans;
     port->Abandon(&finished, &orphans);
     for (Finished& f : finished) Finish(*port, f, &effects);
-    std::erase_if(to_ring_, [&](const auto& other) { return other.get() == port; });
+    to_ring_.erase(std::remove_if(to_ring_.begin(), to_ring_.end(),
+                                  [&](const auto& other) { return other.get() == port; }),
+                   to_ring_.end());
     dispatcher_.Close(replica);
     if (dispatcher_.serving() == 0) none_serve_since_ = Clock::now();
     // Youngest first, each to the head: the oldest ends up foremost.

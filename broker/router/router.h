@@ -120,7 +120,7 @@ class Router final : public LaneObserver, public Reaper {
   };
   // What to do once the lock is left.
   struct Effects {
-    std::vector<std::pair<AnswerSink*, Answer>> answers;
+    absl::InlinedVector<std::pair<AnswerSink*, Answer>, 4> answers;
     Postings postings;
     void Perform();
   };
@@ -165,8 +165,9 @@ class Router final : public LaneObserver, public Reaper {
   Dispatcher dispatcher_;
   ServiceRate service_rate_;
   SpinTrial spin_trial_;
-  bool quiet_ = false;                              // the only request in the house, and spinning pays
-  std::vector<std::shared_ptr<LanePort>> to_ring_;  // by RingReplicas
+  std::vector<Finished> finished_;  // of one Reap; kept for its memory
+  bool quiet_ = false;              // the only request in the house, and spinning pays
+  LanesToRing to_ring_;             // by RingReplicas
   std::vector<Replica> replicas_;
   Clock::time_point next_judgement_;
   Clock::time_point none_serve_since_ = Clock::time_point::min();

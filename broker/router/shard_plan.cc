@@ -16,8 +16,8 @@ uint64_t EstimateTokens(PromptKind kind, uint32_t bytes, uint32_t max_tokens) {
   return std::clamp<uint64_t>(guess, 1, std::max(1u, max_tokens));
 }
 
-std::vector<ShardRange> PlanShards(const RequestBody& body, uint32_t max_tokens, uint32_t idle_replicas,
-                                   const ShardLimits& limits) {
+ShardRanges PlanShards(const RequestBody& body, uint32_t max_tokens, uint32_t idle_replicas,
+                       const ShardLimits& limits) {
   uint64_t left = 0;
   for (const PromptPlace& prompt : body.prompts) left += EstimateTokens(body.kind, prompt.length, max_tokens);
   // Each shard is a part of what is left: the first are large, and the last small enough to let all end
@@ -28,7 +28,7 @@ std::vector<ShardRange> PlanShards(const RequestBody& body, uint32_t max_tokens,
   };
 
   uint64_t tokens = most_tokens();
-  std::vector<ShardRange> shards;
+  ShardRanges shards;
   for (uint32_t i = 0; i < body.prompts.size(); ++i) {
     const uint32_t bytes = body.prompts[i].length;
     const uint64_t cost = EstimateTokens(body.kind, bytes, max_tokens);

@@ -9,8 +9,8 @@
 
 #include <cstdint>
 #include <span>
-#include <vector>
 
+#include "absl/container/inlined_vector.h"
 #include "broker/lanes/request_body.h"
 
 namespace zerohop {
@@ -29,11 +29,13 @@ struct ShardRange {
   uint64_t request_bytes = 0;
 };
 
+using ShardRanges = absl::InlinedVector<ShardRange, 1>;
+
 // Tokens that a prompt will probably take; never 0.
 uint64_t EstimateTokens(PromptKind kind, uint32_t bytes, uint32_t max_tokens);
 
 // Covers every prompt once, in order. A prompt larger than a limit is a shard of its own.
-std::vector<ShardRange> PlanShards(const RequestBody& body, uint32_t max_tokens, uint32_t idle_replicas,
-                                   const ShardLimits& limits);
+ShardRanges PlanShards(const RequestBody& body, uint32_t max_tokens, uint32_t idle_replicas,
+                       const ShardLimits& limits);
 
 }  // namespace zerohop

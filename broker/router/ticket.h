@@ -15,8 +15,8 @@
 #include <list>
 #include <memory>
 #include <string>
-#include <vector>
 
+#include "absl/container/inlined_vector.h"
 #include "broker/lanes/row_block.h"
 #include "broker/lanes/shard.h"
 #include "broker/router/admission.h"
@@ -35,12 +35,15 @@ enum class Outcome {
   kLeaving,      // the broker drains
 };
 
+// By shard; most requests are one.
+using RowBlocks = absl::InlinedVector<RowBlock, 1>;
+
 struct Answer {
   Outcome outcome = Outcome::kEmbedded;
-  std::string message{};         // one sentence, when there are no embeddings
-  uint32_t dim = 0;              // kEmbedded
-  std::vector<RowBlock> rows{};  // kEmbedded: all rows in order of the prompts
-  AdmittedBytes bytes{};         // kEmbedded: kept by whoever sends the rows, until they are sent
+  std::string message{};  // one sentence, when there are no embeddings
+  uint32_t dim = 0;       // kEmbedded
+  RowBlocks rows{};       // kEmbedded: all rows in order of the prompts
+  AdmittedBytes bytes{};  // kEmbedded: kept by whoever sends the rows, until they are sent
 };
 
 // For requests before any replica has served.
@@ -65,8 +68,8 @@ struct Ticket {
 
   // The router's.
   uint64_t cost_bytes = 0;  // request and answer, as admitted
-  std::vector<Shard> shards;
-  std::vector<RowBlock> rows;                         // one per shard, as they come back
+  absl::InlinedVector<Shard, 1> shards;
+  RowBlocks rows;                                     // one per shard, as they come back
   size_t unfinished = 0;                              // shards without rows
   std::list<std::shared_ptr<Ticket>>::iterator live;  // in the router's list, oldest first
 

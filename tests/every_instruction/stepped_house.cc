@@ -33,7 +33,7 @@ std::string EchoRows(const std::vector<std::string>& prompts, uint32_t dim) {
   return rows;
 }
 
-std::string BytesOf(const std::vector<RowBlock>& blocks) {
+std::string BytesOf(const RowBlocks& blocks) {
   std::string bytes;
   for (const RowBlock& block : blocks) {
     bytes.append(reinterpret_cast<const char*>(block.bytes().data()), block.bytes().size());

@@ -15,7 +15,7 @@ using testing::HasSubstr;
 // Prompts side by side, after a byte that belongs to none, so that ids lie unaligned.
 SplitBody BodyOf(const std::vector<std::string>& prompts, const std::vector<size_t>& cuts = {}) {
   std::string message = "!";
-  std::vector<PromptPlace> places;
+  PromptPlaces places;
   for (const std::string& prompt : prompts) {
     places.push_back({message.size(), static_cast<uint32_t>(prompt.size())});
     message += prompt;
