@@ -59,7 +59,7 @@ grpc_slice Borrow(const grpc::Slice& slice) {
 // writes to rows that it has completed can damage their floats, but not the message.
 void AppendRows(const grpc_slice& block, uint32_t dim, SliceList* slices) {
   const auto header = RowHeader(dim);
-  // So small that a slice holds it itself.
+  static_assert(sizeof header <= GRPC_SLICE_INLINED_SIZE, "the slice holds it itself, and needs no owner");
   const grpc_slice frame =
       grpc_slice_from_copied_buffer(reinterpret_cast<const char*>(header.data()), header.size());
   for (size_t at = 0; at < GRPC_SLICE_LENGTH(block); at += RowBytes(dim)) {

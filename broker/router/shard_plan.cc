@@ -5,8 +5,8 @@
 namespace zerohop {
 namespace {
 
-// Of a request that is spread, an idle replica gets this part of its share of what is left to cut.
-constexpr uint32_t kPartsAReplica = 2;
+// A shard is this part of a replica's share of what is left to cut.
+constexpr uint64_t kShardsPerShare = 2;
 
 }  // namespace
 
@@ -20,11 +20,12 @@ ShardRanges PlanShards(const RequestBody& body, uint32_t max_tokens, uint32_t id
                        const ShardLimits& limits) {
   uint64_t left = 0;
   for (const PromptPlace& prompt : body.prompts) left += EstimateTokens(body.kind, prompt.length, max_tokens);
-  // Each shard is a part of what is left: the first are large, and the last small enough to let all end
-  // together.
-  const uint64_t parts = idle_replicas > 1 ? uint64_t{kPartsAReplica} * idle_replicas : 1;
+  const uint64_t idle = std::max(1u, idle_replicas);
+  const uint64_t even = (left + idle - 1) / idle;
+  // The first shards are large, and the last small enough to let all end together.
   const auto most_tokens = [&] {
-    return std::min(limits.tokens, std::max(left / parts, limits.worthwhile_tokens));
+    const uint64_t wanted = limits.balanced && idle > 1 ? left / (kShardsPerShare * idle) : even;
+    return std::min(limits.tokens, std::max(wanted, limits.worthwhile_tokens));
   };
 
   uint64_t tokens = most_tokens();

@@ -4,7 +4,7 @@
 //
 // A small request goes whole to one replica. A larger one is spread over the
 // replicas that are idle now, in shards that become smaller, so that all end
-// together; one larger still is cut so that no part holds a replica, or an
+// together where each goes to the least busy; one larger still is cut so that no part holds a replica, or an
 // arena, for long.
 
 #include <cstdint>
@@ -20,6 +20,8 @@ struct ShardLimits {
   uint64_t worthwhile_tokens = 128;  // spreading thinner than this costs more than it wins
   uint64_t request_bytes = 8 << 20;
   uint64_t rows = 4096;
+  // Whether the next shard goes where least is to do. Where it does not, all are alike.
+  bool balanced = true;
 };
 
 struct ShardRange {

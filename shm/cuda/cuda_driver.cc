@@ -109,11 +109,11 @@ absl::Status CudaDriver::Init() const {
     return absl::UnavailableError(
         "the CUDA driver found is the stub of a toolkit, which no program can run on");
   }
-  // A broken installation calls itself unknown; nothing was asked of it yet, so there is no device to blame.
-  if (result == cuda::CUDA_ERROR_UNKNOWN) {
-    return absl::UnavailableError(Check(result, "initialize the CUDA driver").message());
-  }
-  return Check(result, "initialize the CUDA driver");
+  const absl::Status status = Check(result, "initialize the CUDA driver");
+  // Nothing was asked of a device yet, so whatever a driver says here means that there is none for us; but
+  // for the one that means that we have forked.
+  if (status.ok() || result == cuda::CUDA_ERROR_NOT_INITIALIZED) return status;
+  return absl::UnavailableError(status.message());
 }
 
 absl::Status CudaDriver::Check(CUresult result, const std::string& doing) const {

@@ -25,7 +25,7 @@ Value Scalar(int64_t value) {
   return op::Constant::create(ov::element::i64, ov::Shape{}, {value});
 }
 
-// Builds the layers one by one; each method takes and gives [rows, tokens, hidden].
+// Builds the layers one by one; each method takes and gives [sequences, tokens, hidden].
 class BertGraph {
  public:
   BertGraph(const BertConfig& config, const BertWeights& weights) : config_(config), weights_(weights) {}
@@ -81,7 +81,7 @@ class BertGraph {
     return std::make_shared<op::Add>(scaled, Weight(name + ".bias", {config_.hidden_size}));
   }
 
-  // [rows, tokens, hidden] to [rows, heads, tokens, hidden / heads]
+  // [sequences, tokens, hidden] to [sequences, heads, tokens, hidden / heads]
   Value Heads(const Value& input) const {
     const auto heads = static_cast<int64_t>(config_.heads);
     const auto width = static_cast<int64_t>(config_.hidden_size / config_.heads);
@@ -164,7 +164,7 @@ absl::StatusOr<std::shared_ptr<ov::Model>> BuildBertGraph(const ModelFolder& fol
   const auto first_tokens = input("first_tokens", {-1});
   try {
     const BertGraph graph(config, *weights);
-    // [rows, 1, tokens, tokens]: in every head a token sees the tokens of its own prompt.
+    // [sequences, 1, tokens, tokens]: in every head a token sees the tokens of its own prompt.
     const Value mask =
         std::make_shared<op::Equal>(std::make_shared<op::Unsqueeze>(prompts, Integers({1, 3})),
                                     std::make_shared<op::Unsqueeze>(prompts, Integers({1, 2})));

@@ -4,9 +4,9 @@
 //
 // float32 weights stay in the mapped file, whose pages all replicas share; the
 // graph keeps the mapping alive. Half-precision weights are widened once.
-// A row of its input may hold several prompts (packing.h). Inputs, i32: input_ids,
+// A sequence of its input may hold several prompts (packing.h). Inputs, i32: input_ids,
 // position_ids and prompt_ids (which prompt the token belongs to; -1: padding),
-// [rows, tokens]; first_tokens, where each prompt begins in all rows, [prompts].
+// [sequences, tokens]; first_tokens, where each prompt begins in all sequences, [prompts].
 // Output: f32 [prompts, dim]. The token type is 0 throughout.
 
 #include <memory>

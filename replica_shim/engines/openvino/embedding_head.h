@@ -14,9 +14,9 @@ namespace zerohop {
 ov::Output<ov::Node> PoolHiddenStates(const ov::Output<ov::Node>& hidden, const ov::Output<ov::Node>& mask,
                                       Pooling pooling);
 
-// The same where several prompts share a row. hidden: [rows, tokens, dim]; prompts: [rows, tokens], the
-// prompt that each token belongs to; first_tokens: [prompts], the place of each prompt's first token in all
-// rows * tokens. Result: [prompts, dim].
+// The same where several prompts share a sequence. hidden: [sequences, tokens, dim]; prompts: [sequences,
+// tokens], the prompt that each token belongs to; first_tokens: [prompts], the place of each prompt's first
+// token in all sequences * tokens. Result: [prompts, dim].
 ov::Output<ov::Node> PoolPackedHiddenStates(const ov::Output<ov::Node>& hidden,
                                             const ov::Output<ov::Node>& prompts,
                                             const ov::Output<ov::Node>& first_tokens, Pooling pooling);

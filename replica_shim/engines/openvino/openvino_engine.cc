@@ -29,8 +29,8 @@ constexpr uint32_t kBatchPrompts = 32;
 // Warm-up stops here: a large model must not make its replica late.
 constexpr std::chrono::milliseconds kWarmUpBudget{500};
 
-// Rows come in multiples of this, of which the last are nobody's: fewer shapes to keep kernels for.
-constexpr size_t kRowsTogether = 8;
+// Prompts are pooled in multiples of this, of which the last are nobody's: fewer shapes to keep kernels for.
+constexpr size_t kPromptsTogether = 8;
 
 // What a graph may ask for: FillInput.
 constexpr const char* kInputs[] = {"input_ids",    "attention_mask", "token_type_ids",
@@ -42,7 +42,7 @@ struct ReadModel {
   std::unique_ptr<TextTokenizer> tokenizer;
   size_t max_tokens = 0;
   size_t vocabulary = 0;    // 0: not known
-  uint32_t token_cost = 0;  // packing.h; 0: the graph takes a prompt a row
+  uint32_t token_cost = 0;  // packing.h; 0: the graph takes a prompt a sequence
 };
 
 // OpenVINO's messages run over several lines and name its source files.
@@ -148,7 +148,7 @@ class OpenVinoEngine : public Engine {
   ov::InferRequest request_;
   std::vector<Input> inputs_;
   EngineInfo info_;
-  uint32_t token_cost_ = 0;  // packing.h; 0: the graph takes a prompt a row
+  uint32_t token_cost_ = 0;  // packing.h; 0: the graph takes a prompt a sequence
 };
 
 absl::StatusOr<EngineInfo> OpenVinoEngine::Load(const EngineOptions& options) {
@@ -298,9 +298,9 @@ void OpenVinoEngine::Infer(std::span<Prompt* const> batch) {
   const Packing packing = Pack(batch);
   for (Input& input : inputs_) {
     if (input.name == "first_tokens") {
-      input.tensor.set_shape({(batch.size() + kRowsTogether - 1) / kRowsTogether * kRowsTogether});
+      input.tensor.set_shape({(batch.size() + kPromptsTogether - 1) / kPromptsTogether * kPromptsTogether});
     } else {
-      input.tensor.set_shape({packing.rows, packing.length});
+      input.tensor.set_shape({packing.sequences, packing.length});
     }
     if (input.tensor.get_element_type() == ov::element::i64) {
       FillInput(input.name, batch, packing, std::span(input.tensor.data<int64_t>(), input.tensor.get_size()));

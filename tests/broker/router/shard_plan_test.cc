@@ -48,6 +48,14 @@ TEST(ShardPlan, LargerRequestIsSpreadSoThatTheIdleEndTogether) {
   EXPECT_LE(*most - *least, ShardLimits().worthwhile_tokens);
 }
 
+TEST(ShardPlan, WhereShardsGoRoundInTurnAllAreAlike) {
+  ShardLimits limits;
+  limits.balanced = false;
+  const auto plan = PlanShards(BodyOf(std::vector<uint32_t>(80, 40)), 512, 4, limits);
+  ASSERT_EQ(plan.size(), 4u);
+  for (const ShardRange& shard : plan) EXPECT_EQ(shard.count, 20u);
+}
+
 TEST(ShardPlan, SpreadsNoThinnerThanIsWorthwhile) {
   const auto plan = PlanShards(BodyOf(std::vector<uint32_t>(80, 40)), 512, 4, ShardLimits());
   ASSERT_EQ(plan.size(), 8u);
@@ -79,6 +87,7 @@ TEST(ShardPlan, CoversEveryPromptOnceInOrderAndWithinItsLimits) {
     limits.worthwhile_tokens = random() % 300;
     limits.request_bytes = 1 + random() % 10'000;
     limits.rows = 1 + random() % 50;
+    limits.balanced = random() % 2 == 0;
     const uint32_t max_tokens = 1 + random() % 1000;
     const auto plan = PlanShards(body, max_tokens, random() % 6, limits);
     uint32_t next = 0;

@@ -1,4 +1,4 @@
-// Initialization, contexts, processes: cuda.md 1.3.
+// Initialization, contexts, processes.
 
 #include <thread>
 

@@ -1,4 +1,4 @@
-// Events of other processes: cuda.md 1.4.
+// Events of other processes.
 
 #include "tests/fake_cuda/conformance/house.h"
 

@@ -1,4 +1,4 @@
-// Memory of other processes: cuda.md 1.1 and 1.2. What is undefined is in undefined_conformance.cc.
+// Memory of other processes. What is undefined is in undefined_conformance.cc.
 
 #include <unistd.h>
 

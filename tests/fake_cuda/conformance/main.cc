@@ -1,5 +1,5 @@
 // cuda_conformance: holds a libcuda.so.1 against the rules that the product relies
-// on (cuda.md 1 and 4), be it the emulator, where everything is asserted, or a real
+// on, be it the emulator, where everything is asserted, or a real
 // driver, where what we only concluded or heard is compared, and printed at the end.
 // Finds the library as any program does (LD_LIBRARY_PATH). Exits with 77 where
 // there is no driver or no device.

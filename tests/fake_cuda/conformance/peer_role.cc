@@ -1,9 +1,11 @@
 #include "tests/fake_cuda/conformance/peer_role.h"
 
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -225,6 +227,7 @@ class Player {
 }  // namespace
 
 int PlayPeer() {
+  ::prctl(PR_SET_PDEATHSIG, SIGKILL);  // even where a fault holds it for ever
   // Never destroyed: a stream may stand at its gate while the process exits.
   static Player& player = *new Player;
   std::FILE* commands = ::fdopen(kPeerSocket, "r");

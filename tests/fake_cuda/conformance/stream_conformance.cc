@@ -1,4 +1,4 @@
-// Streams and events within one process: cuda.md 1.4.
+// Streams and events within one process.
 
 #include "tests/fake_cuda/conformance/gate.h"
 #include "tests/fake_cuda/conformance/house.h"

@@ -1,6 +1,6 @@
 // What CUDA leaves undefined. The emulator does it in three ways (FAKECU_UB), which
-// are asserted here; of a real driver we note what it does, since our guesses in
-// cuda.md rest on reports. All in peers: any of it may end a process.
+// are asserted here; of a real driver we note what it does, since our guesses
+// rest on reports. All in peers: any of it may end a process.
 
 #include <sys/wait.h>
 
