@@ -109,7 +109,7 @@ absl::Status CudaDriver::Init() const {
     return absl::UnavailableError(
         "the CUDA driver found is the stub of a toolkit, which no program can run on");
   }
-  const absl::Status status = Check(result, "initialize the CUDA driver");
+  absl::Status status = Check(result, "initialize the CUDA driver");
   // Nothing was asked of a device yet, so whatever a driver says here means that there is none for us; but
   // for the one that means that we have forked.
   if (status.ok() || result == cuda::CUDA_ERROR_NOT_INITIALIZED) return status;
