@@ -19,6 +19,7 @@
 #include "broker/lanes/completion_check.h"
 #include "shm/lane.h"
 #include "shm/row.h"
+#include "shm/spin.h"
 
 namespace zerohop::bench {
 
@@ -63,14 +64,6 @@ struct WordWay {
 struct WordPair {
   WordWay there, back;
 };
-
-inline void Pause() {
-#if defined(__x86_64__)
-  __builtin_ia32_pause();
-#elif defined(__aarch64__)
-  asm volatile("yield");
-#endif
-}
 
 // One process's end of a WordPair.
 class WordEnd {

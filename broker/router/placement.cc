@@ -26,6 +26,10 @@ std::string_view Name(Policy policy) {
   return kNames[static_cast<size_t>(policy)].first;
 }
 
+bool LooksAtLoad(Policy policy) {
+  return policy != Policy::kRoundRobin && policy != Policy::kRandom;
+}
+
 uint32_t Placement::Choose(std::span<const Candidate> candidates) {
   const size_t n = candidates.size();
   switch (policy_) {

@@ -18,6 +18,8 @@ enum class Policy { kSharedQueue, kRoundRobin, kLeastLoaded, kRandom, kPowerOfTw
 
 std::optional<Policy> ParsePolicy(std::string_view name);
 std::string_view Name(Policy policy);
+// Whether it gives work to those that have less of it.
+bool LooksAtLoad(Policy policy);
 
 // One candidate: a replica that serves, and its work, in flight and waiting, in tokens.
 struct Candidate {

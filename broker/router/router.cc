@@ -390,7 +390,7 @@ absl::Status Router::AdoptModel(const EngineInfo& info, const LaneGeometry& geom
     }
   }
   models_.push_back(std::make_unique<EngineInfo>(info));
-  shard_limits_.balanced = options_.policy != Policy::kRoundRobin && options_.policy != Policy::kRandom;
+  shard_limits_.balanced = LooksAtLoad(options_.policy);
   shard_limits_.tokens = std::max<uint64_t>(1, kShardBatches * info.batch_tokens);
   shard_limits_.request_bytes = geometry.request_arena_bytes / 4;
   shard_limits_.rows = std::min({uint64_t{4096}, geometry.response_arena_bytes / 8 / RowBytes(info.dim),

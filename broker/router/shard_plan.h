@@ -4,8 +4,8 @@
 //
 // A small request goes whole to one replica. A larger one is spread over the
 // replicas that are idle now, in shards that become smaller, so that all end
-// together where each goes to the least busy; one larger still is cut so that no part holds a replica, or an
-// arena, for long.
+// together where each goes to the least busy; one larger still is cut so that
+// no part holds a replica, or an arena, for long.
 
 #include <cstdint>
 #include <span>

@@ -12,6 +12,7 @@
 #include <shared_mutex>
 #include <vector>
 
+#include "tests/fake_cuda/containing.h"
 #include "tests/fake_cuda/departure.h"
 #include "tests/fake_cuda/fake_cuda.h"
 #include "tests/fake_cuda/registry.h"
@@ -73,14 +74,6 @@ struct Ranges {
 Ranges& TheRanges() {
   static Ranges& ranges = *new Ranges;
   return ranges;
-}
-
-// The entry of the range that contains `address`, or the end.
-std::map<cuda::CUdeviceptr, Range>::iterator Containing(Ranges& ranges, cuda::CUdeviceptr address) {
-  auto found = ranges.by_base.upper_bound(address);
-  if (found == ranges.by_base.begin()) return ranges.by_base.end();
-  --found;
-  return address - found->first < found->second.bytes ? found : ranges.by_base.end();
 }
 
 void EndOwn(const Range& range) {
@@ -174,7 +167,7 @@ bool RemoveRange(cuda::CUdeviceptr base) {
 std::optional<Range> FindRange(cuda::CUdeviceptr address) {
   Ranges& ranges = TheRanges();
   const std::shared_lock guard(ranges.lock);
-  const auto found = Containing(ranges, address);
+  const auto found = Containing(ranges.by_base, address);
   if (found == ranges.by_base.end()) return std::nullopt;
   return found->second;
 }

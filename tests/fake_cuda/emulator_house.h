@@ -16,8 +16,8 @@
 
 namespace zerohop::fake_cuda {
 
-inline constexpr size_t kMiB = 1 << 20;
-inline constexpr size_t kArenaBytes = 2 * kMiB;
+using conformance::kArenaBytes;
+using conformance::kMiB;
 
 // A namespace for this run of the tests, from before main to the exit; the children
 // of death tests, and the peers, share it.

@@ -7,11 +7,9 @@
 #include <algorithm>
 #include <climits>
 #include <ctime>
-#include <map>
-#include <mutex>
 #include <random>
-#include <shared_mutex>
 
+#include "tests/fake_cuda/handle_table.h"
 #include "tests/fake_cuda/registry.h"
 #include "tests/fake_cuda/settings.h"
 #include "tests/fake_cuda/undefined.h"
@@ -19,25 +17,15 @@
 namespace zerohop::fake_cuda {
 namespace {
 
-constexpr uint64_t kFirstHandle = 0xE7'0000'0000;
-
-struct Events {
-  std::shared_mutex lock;
-  uint64_t next = 1;  // handles are numbers, and never the same twice
-  std::map<cuda::CUevent, std::shared_ptr<Event>> by_handle;
-};
+using Events = HandleTable<cuda::CUevent, Event>;
 
 Events& TheEvents() {
-  static Events& events = *new Events;
+  static Events& events = *new Events(0xE7'0000'0000);
   return events;
 }
 
 cuda::CUevent Add(Event event) {
-  Events& events = TheEvents();
-  const std::unique_lock guard(events.lock);
-  const auto handle = reinterpret_cast<cuda::CUevent>(kFirstHandle + events.next++);
-  events.by_handle[handle] = std::make_shared<Event>(std::move(event));
-  return handle;
+  return TheEvents().Add(std::make_shared<Event>(std::move(event)));
 }
 
 uint32_t FreeSlot(const Registry& registry) {
@@ -109,22 +97,12 @@ cuda::CUevent AddImportedEvent(const std::shared_ptr<Context>& context, uint32_t
 }
 
 std::shared_ptr<Event> FindEvent(cuda::CUevent handle) {
-  Events& events = TheEvents();
-  const std::shared_lock guard(events.lock);
-  const auto found = events.by_handle.find(handle);
-  return found == events.by_handle.end() ? nullptr : found->second;
+  return TheEvents().Find(handle);
 }
 
 cuda::CUresult DestroyEvent(cuda::CUevent handle) {
-  std::shared_ptr<Event> event;
-  {
-    Events& events = TheEvents();
-    const std::unique_lock guard(events.lock);
-    const auto found = events.by_handle.find(handle);
-    if (found == events.by_handle.end()) return cuda::CUDA_ERROR_INVALID_HANDLE;
-    event = std::move(found->second);
-    events.by_handle.erase(found);
-  }
+  const std::shared_ptr<Event> event = TheEvents().Remove(handle);
+  if (event == nullptr) return cuda::CUDA_ERROR_INVALID_HANDLE;
   const RegistryLock registry;
   EventRecord& record = registry->events[event->slot];
   if (record.generation != event->generation) return cuda::CUDA_SUCCESS;
@@ -181,9 +159,7 @@ void Await(const Moment& moment, const Context& waiting) {
 }
 
 uint64_t CountEvents() {
-  Events& events = TheEvents();
-  const std::shared_lock guard(events.lock);
-  return events.by_handle.size();
+  return TheEvents().size();
 }
 
 }  // namespace zerohop::fake_cuda

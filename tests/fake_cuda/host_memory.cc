@@ -8,6 +8,7 @@
 #include <shared_mutex>
 #include <vector>
 
+#include "tests/fake_cuda/containing.h"
 #include "tests/fake_cuda/device_memory.h"
 #include "tests/fake_cuda/registry.h"
 
@@ -29,16 +30,8 @@ Registrations& TheRegistrations() {
   return registrations;
 }
 
-// The registration that contains an address, or the end.
-std::map<uintptr_t, Registration>::iterator Containing(Registrations& all, uintptr_t address) {
-  auto found = all.by_base.upper_bound(address);
-  if (found == all.by_base.begin()) return all.by_base.end();
-  --found;
-  return address - found->first < found->second.bytes ? found : all.by_base.end();
-}
-
 bool Overlaps(Registrations& all, uintptr_t address, size_t bytes) {
-  if (Containing(all, address) != all.by_base.end()) return true;
+  if (Containing(all.by_base, address) != all.by_base.end()) return true;
   const auto next = all.by_base.lower_bound(address);
   return next != all.by_base.end() && next->first < address + bytes;
 }
@@ -92,7 +85,7 @@ cuda::CUresult HostDevicePointer(cuda::CUdeviceptr* device_address, void* addres
   Registrations& all = TheRegistrations();
   const std::shared_lock guard(all.lock);
   const auto asked = reinterpret_cast<uintptr_t>(address);
-  const auto found = Containing(all, asked);
+  const auto found = Containing(all.by_base, asked);
   if (found == all.by_base.end() || found->second.device_address == 0) return cuda::CUDA_ERROR_INVALID_VALUE;
   *device_address = found->second.device_address + (asked - found->first);
   return cuda::CUDA_SUCCESS;
@@ -102,7 +95,7 @@ bool Registered(const void* address, size_t bytes) {
   Registrations& all = TheRegistrations();
   const std::shared_lock guard(all.lock);
   const auto asked = reinterpret_cast<uintptr_t>(address);
-  const auto found = Containing(all, asked);
+  const auto found = Containing(all.by_base, asked);
   return found != all.by_base.end() && bytes <= found->second.bytes - (asked - found->first);
 }
 

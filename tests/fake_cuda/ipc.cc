@@ -14,13 +14,17 @@
 namespace zerohop::fake_cuda {
 namespace {
 
-HandleImage ImageOf(const Registry& registry, HandleKind kind, uint32_t device, uint32_t slot) {
+// `record`: what the slot holds, an allocation or an event.
+template <typename Record>
+HandleImage ImageOf(const Registry& registry, HandleKind kind, const Record& record, uint32_t slot) {
   HandleImage image{};
   image.kind = kind;
-  image.device_hash = DeviceHash(registry.devices[device].uuid);
+  image.device_hash = DeviceHash(registry.devices[record.device].uuid);
   image.exporter_pid = ShownPid();
   image.exporter_start_time = StartTime(::getpid());
   image.slot = slot;
+  image.generation = record.generation;
+  image.nonce = record.nonce;
   return image;
 }
 
@@ -78,10 +82,7 @@ cuda::CUresult ExportMemory(cuda::CUipcMemHandle* handle, cuda::CUdeviceptr addr
   if (range->base != address && TheSettings().strict) return cuda::CUDA_ERROR_INVALID_VALUE;
   const RegistryLock registry;
   const AllocationRecord& allocation = registry->allocations[range->slot];
-  HandleImage image = ImageOf(*registry, HandleKind::kMemory, allocation.device, range->slot);
-  image.generation = allocation.generation;
-  image.nonce = allocation.nonce;
-  Seal(image, handle->reserved);
+  Seal(ImageOf(*registry, HandleKind::kMemory, allocation, range->slot), handle->reserved);
   Count(*registry, Counter::exports);
   return cuda::CUDA_SUCCESS;
 }
@@ -147,10 +148,7 @@ cuda::CUresult ExportEvent(cuda::CUipcEventHandle* handle, cuda::CUevent event) 
   if (found == nullptr || !found->interprocess || found->imported) return cuda::CUDA_ERROR_INVALID_HANDLE;
   const RegistryLock registry;
   const EventRecord& record = registry->events[found->slot];
-  HandleImage image = ImageOf(*registry, HandleKind::kEvent, record.device, found->slot);
-  image.generation = record.generation;
-  image.nonce = record.nonce;
-  Seal(image, handle->reserved);
+  Seal(ImageOf(*registry, HandleKind::kEvent, record, found->slot), handle->reserved);
   return cuda::CUDA_SUCCESS;
 }
 

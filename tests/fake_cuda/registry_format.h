@@ -66,7 +66,6 @@ struct AllocationRecord {
   uint64_t offset;      // within the block
   uint64_t bytes;
   uint16_t imports[kMaxProcesses];
-  uint64_t importing_context[kMaxProcesses];
 };
 
 // An event of any kind, so that there is one way to wait. An event is complete

@@ -1,21 +1,19 @@
 #include "tests/fake_cuda/streams.h"
 
 #include <map>
-#include <shared_mutex>
+#include <mutex>
 #include <thread>
 
 #include "tests/fake_cuda/faults.h"
+#include "tests/fake_cuda/handle_table.h"
 #include "tests/fake_cuda/settings.h"
 
 namespace zerohop::fake_cuda {
 namespace {
 
-constexpr uint64_t kFirstHandle = 0x57'0000'0000;
-
 struct Streams {
-  std::shared_mutex lock;
-  uint64_t next = 1;  // handles are numbers, and never the same twice
-  std::map<cuda::CUstream, std::shared_ptr<Stream>> by_handle;
+  HandleTable<cuda::CUstream, Stream> by_handle{0x57'0000'0000};
+  std::mutex lock;                                           // of what follows
   std::map<uint64_t, std::shared_ptr<Stream>> null_streams;  // by context
 };
 
@@ -103,41 +101,29 @@ void CallHostFunction(cuda::CUhostFn function, void* argument) {
 
 cuda::CUresult CreateStream(const std::shared_ptr<Context>& context, cuda::CUstream* handle, unsigned flags) {
   if (handle == nullptr || flags > cuda::CU_STREAM_NON_BLOCKING) return cuda::CUDA_ERROR_INVALID_VALUE;
-  Streams& streams = TheStreams();
-  const std::unique_lock guard(streams.lock);
-  *handle = reinterpret_cast<cuda::CUstream>(kFirstHandle + streams.next++);
-  streams.by_handle[*handle] = Start(context);
+  *handle = TheStreams().by_handle.Add(Start(context));
   return cuda::CUDA_SUCCESS;
 }
 
 std::shared_ptr<Stream> FindStream(const std::shared_ptr<Context>& context, cuda::CUstream handle) {
   Streams& streams = TheStreams();
-  if (handle == nullptr) {
-    if (TheSettings().strict) return nullptr;
-    const std::unique_lock guard(streams.lock);
-    std::shared_ptr<Stream>& stream = streams.null_streams[context->id];
-    if (stream == nullptr) stream = Start(context);
-    return stream;
-  }
-  const std::shared_lock guard(streams.lock);
-  const auto found = streams.by_handle.find(handle);
-  return found == streams.by_handle.end() ? nullptr : found->second;
+  if (handle != nullptr) return streams.by_handle.Find(handle);
+  if (TheSettings().strict) return nullptr;
+  const std::lock_guard guard(streams.lock);
+  std::shared_ptr<Stream>& stream = streams.null_streams[context->id];
+  if (stream == nullptr) stream = Start(context);
+  return stream;
 }
 
 cuda::CUresult DestroyStream(cuda::CUstream handle) {
-  Streams& streams = TheStreams();
-  const std::unique_lock guard(streams.lock);
-  const auto found = streams.by_handle.find(handle);
-  if (found == streams.by_handle.end()) return cuda::CUDA_ERROR_INVALID_HANDLE;
-  found->second->Close();
-  streams.by_handle.erase(found);
+  const std::shared_ptr<Stream> stream = TheStreams().by_handle.Remove(handle);
+  if (stream == nullptr) return cuda::CUDA_ERROR_INVALID_HANDLE;
+  stream->Close();
   return cuda::CUDA_SUCCESS;
 }
 
 uint64_t CountStreams() {
-  Streams& streams = TheStreams();
-  const std::shared_lock guard(streams.lock);
-  return streams.by_handle.size();
+  return TheStreams().by_handle.size();
 }
 
 }  // namespace zerohop::fake_cuda

@@ -16,12 +16,17 @@ CUstream MakeStream() {
   return stream;
 }
 
+CUevent MakeEvent() {
+  CUevent event = nullptr;
+  EXPECT_EQ(cuEventCreate(&event, CU_EVENT_DISABLE_TIMING), CUDA_SUCCESS);
+  return event;
+}
+
 TEST(EmulatedStream, WhoDoesNotWaitForAHeldStreamReadsPoison) {
   const Device device;
   const CUdeviceptr address = device.Alloc(kArenaBytes);
   const CUstream producer = MakeStream();
-  CUevent done = nullptr;
-  EXPECT_EQ(cuEventCreate(&done, CU_EVENT_DISABLE_TIMING), CUDA_SUCCESS);
+  const CUevent done = MakeEvent();
   EXPECT_EQ(fakecu_hold_stream(producer), CUDA_SUCCESS);
   EXPECT_EQ(cuMemsetD8Async(address, 3, 4096, producer), CUDA_SUCCESS);
   EXPECT_EQ(cuEventRecord(done, producer), CUDA_SUCCESS);
@@ -45,8 +50,7 @@ TEST(EmulatedStream, WorkSubmittedBeforeADestroyIsDone) {
   const Device device;
   const CUdeviceptr address = device.Alloc(kArenaBytes);
   const CUstream gone = MakeStream();
-  CUevent done = nullptr;
-  EXPECT_EQ(cuEventCreate(&done, CU_EVENT_DISABLE_TIMING), CUDA_SUCCESS);
+  const CUevent done = MakeEvent();
   EXPECT_EQ(cuMemsetD8Async(address, 4, 4096, gone), CUDA_SUCCESS);
   EXPECT_EQ(cuEventRecord(done, gone), CUDA_SUCCESS);
   EXPECT_EQ(cuStreamDestroy_v2(gone), CUDA_SUCCESS);

@@ -14,9 +14,6 @@
 
 namespace zerohop::conformance {
 
-inline constexpr size_t kMiB = 1 << 20;
-inline constexpr size_t kArenaBytes = 2 * kMiB;
-
 class Conformance : public testing::Test {
  protected:
   Conformance() {

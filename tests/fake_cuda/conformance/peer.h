@@ -6,6 +6,7 @@
 
 #include <sys/types.h>
 
+#include <cstddef>
 #include <string>
 #include <vector>
 
@@ -13,6 +14,10 @@
 #include "shm/segment.h"
 
 namespace zerohop::conformance {
+
+// What tests allocate, here or in a peer.
+inline constexpr size_t kMiB = 1 << 20;
+inline constexpr size_t kArenaBytes = 2 * kMiB;
 
 struct Answer {
   cuda::CUresult code = cuda::CUDA_ERROR_UNKNOWN;
