@@ -19,6 +19,7 @@
 
 #include "bench/shallow_wire.h"
 #include "broker/front/answers.h"
+#include "broker/front/row_frame.h"
 #include "broker/front/wire_scan.h"
 #include "broker/lanes/region_allocator.h"
 #include "broker/router/shard_plan.h"
@@ -29,7 +30,6 @@
 #include "replica_shim/engines/echo_engine.h"
 #include "shm/lane.h"
 #include "shm/ring.h"
-#include "shm/row.h"
 
 namespace zerohop::bench {
 namespace {
@@ -321,9 +321,9 @@ void Frame(State& state, int32_t rows) {
   }
 }
 
-// All rows copied into one slice.
+// All rows copied into one slice, with their frames.
 void FrameByCopy(State& state, int32_t rows) {
-  const std::vector<std::byte> block(static_cast<size_t>(rows) * RowBytes(kDim));
+  const std::vector<std::byte> block(static_cast<size_t>(rows) * (kRowFrameBytes + RowBytes(kDim)));
   const std::string header = "0123456789abcdef01234567";
   for (auto _ : state) {
     const grpc::Slice slices[] = {grpc::Slice(header), grpc::Slice(block.data(), block.size())};
@@ -331,9 +331,10 @@ void FrameByCopy(State& state, int32_t rows) {
   }
 }
 
-// One slice that names all rows: no row of it is framed by memory of the broker's own.
+// One slice that names all rows, as if they lay framed in the lane: no frame is in memory of the broker's
+// own.
 void FrameWhole(State& state, int32_t rows) {
-  const std::vector<std::byte> block(static_cast<size_t>(rows) * RowBytes(kDim));
+  const std::vector<std::byte> block(static_cast<size_t>(rows) * (kRowFrameBytes + RowBytes(kDim)));
   const std::string header = "0123456789abcdef01234567";
   for (auto _ : state) {
     const grpc::Slice slices[] = {grpc::Slice(header),

@@ -5,8 +5,8 @@
 #include <span>
 #include <string_view>
 
+#include "broker/front/row_frame.h"
 #include "replica_shim/engines/echo_engine.h"
-#include "shm/row.h"
 
 namespace zerohop::bench {
 namespace {
@@ -33,13 +33,15 @@ NoHopAnswer::NoHopAnswer(int dim, RowSource source)
 // Memory that gRPC frees once it is sent.
 grpc::Slice NoHopAnswer::OwnRows(size_t count) const {
   const auto dim = static_cast<uint32_t>(dim_);
-  const size_t row_bytes = source_ == RowSource::kComputed ? RowBytes(dim) : row_bytes_;
+  const size_t row_bytes = source_ == RowSource::kComputed ? kRowFrameBytes + RowBytes(dim) : row_bytes_;
   grpc_slice slice = grpc_slice_malloc(count * row_bytes);
   auto* row = reinterpret_cast<std::byte*>(GRPC_SLICE_START_PTR(slice));
   if (source_ == RowSource::kComputed) {
     static constexpr std::string_view kText = "these characters are forty, not a single";
+    const auto frame = RowFrame(dim);
     for (size_t i = 0; i < count; ++i, row += row_bytes) {
-      FillEchoRow(std::as_bytes(std::span(kText)), {BeginRow(row, dim), dim});
+      std::memcpy(row, frame.data(), frame.size());
+      FillEchoRow(std::as_bytes(std::span(kText)), {reinterpret_cast<float*>(row + kRowFrameBytes), dim});
     }
   } else {
     for (size_t left = count; left > 0;) {

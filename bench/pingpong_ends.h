@@ -120,12 +120,10 @@ class BrokerEnd {
     Completion completion;
     RingResult taken;
     while ((taken = lane_.TakeCompletion(&completion)) == RingResult::kEmpty) sleeper_.Wait(kLongestSleep);
-    const std::byte* row = lane_.response(submission_.response_offset);
-    if (taken != RingResult::kDone || Check(completion, &submission_) != CompletionVerdict::kGood ||
-        !HasRowHeader(row, submission_.dim)) {
+    if (taken != RingResult::kDone || Check(completion, &submission_) != CompletionVerdict::kGood) {
       Fail("a completion is not what was submitted");
     }
-    read_.ReadFrom(row + kRowHeaderBytes, number);
+    read_.ReadFrom(lane_.response(submission_.response_offset), number);
   }
 
  private:
@@ -149,7 +147,7 @@ class ReplicaEnd {
     read_.ReadFrom(lane_.request(submission_).data(), number);
   }
   void Send(uint32_t number) {
-    written_.WriteTo(BeginRow(lane_.response(submission_).data(), submission_.dim), number);
+    written_.WriteTo(lane_.response(submission_).data(), number);
     Completion completion{};
     completion.cookie = submission_.cookie;
     completion.slot = submission_.slot;

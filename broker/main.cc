@@ -2,6 +2,7 @@
 //   zerohop serve   the server: this file shows how it is put together
 //   zerohop embed   texts in, vectors out, from a shell
 //   zerohop info    what a running server says of its replicas
+//   zerohop doctor  which way rows would come back from a GPU here
 
 #include <spdlog/spdlog.h>
 #include <sys/resource.h>
@@ -10,18 +11,23 @@
 #include <chrono>
 #include <csignal>
 #include <cstdio>
+#include <memory>
 #include <string>
 #include <string_view>
 
 #include "absl/synchronization/mutex.h"
 #include "broker/client/client_commands.h"
+#include "broker/doctor/doctor.h"
 #include "broker/front/grpc_front.h"
+#include "broker/lanes/copy_engine.h"
 #include "broker/lanes/lane_thread.h"
 #include "broker/options/serve_options.h"
+#include "broker/replicas/device_return.h"
 #include "broker/replicas/memory_budget.h"
 #include "broker/replicas/supervisor.h"
 #include "broker/router/router.h"
 #include "broker/shutdown_signal.h"
+#include "shm/cuda/surroundings.h"
 
 namespace zerohop {
 namespace {
@@ -54,6 +60,26 @@ absl::Status CheckRoom(const SupervisorOptions& options) {
   return CheckMemory(options.replicas, at.broker_bytes + at.replica_bytes, AvailableMemoryBytes());
 }
 
+// Null where rows return by the host.
+absl::StatusOr<std::unique_ptr<DeviceReturn>> OpenDevice(const DeviceOptions& options) {
+  if (!options.cuda_ipc) return nullptr;
+  auto device = CudaDevice::Open(options.choice);
+  if (!device.ok()) {
+    return absl::FailedPreconditionError("--return cuda_ipc: " + std::string(device.status().message()));
+  }
+  const ReturnVerdict verdict = JudgeIpc((*device)->facts(), ReadSurroundings());
+  if (verdict.path != ReturnPath::kCudaIpc) {
+    return absl::FailedPreconditionError("--return cuda_ipc: " + verdict.reason);
+  }
+  return std::make_unique<DeviceReturn>(*std::move(device), /*required=*/true);
+}
+
+absl::StatusOr<std::unique_ptr<CopyEngine>> CopyEngineFor(DeviceReturn* device, const BrokerBell& bell,
+                                                          std::chrono::nanoseconds deadline) {
+  if (device == nullptr) return nullptr;
+  return CopyEngine::Create(*device, bell.ringer(), deadline);
+}
+
 // Declaration order is lifetime: what comes later stops first.
 int Serve(int argc, char** argv) {
   const ServeOptions options = ParseServeOrExit(argc, argv);
@@ -65,8 +91,16 @@ int Serve(int argc, char** argv) {
   auto bell = BrokerBell::Create();
   if (!bell.ok()) return Refuse(bell.status());
 
+  auto device = OpenDevice(options.device);
+  if (!device.ok()) return Refuse(device.status());
+  auto copies = CopyEngineFor(device->get(), *bell, options.router.step_timeout);
+  if (!copies.ok()) return Refuse(copies.status());
+
   Router router(options.router, *bell);
-  auto supervisor = Supervisor::Create(options.supervisor, *bell, router);
+  router.SetCopyEngine(copies->get());
+  SupervisorOptions supervisor_options = options.supervisor;
+  supervisor_options.device = device->get();
+  auto supervisor = Supervisor::Create(supervisor_options, *bell, router);
   if (!supervisor.ok()) return Refuse(supervisor.status());
   const Attendance attendance(router, bell->MakeAttendant(), options.lone_spin);
   auto front = GrpcFront::Create(options.front, router, **supervisor, attendance);
@@ -99,7 +133,8 @@ constexpr char kUsage[] =
     "Usage: zerohop COMMAND [flags]\n\n"
     "  serve   start the server\n"
     "  embed   embed texts given as arguments or on stdin, one a line\n"
-    "  info    show what a running server says of itself\n\n"
+    "  info    show what a running server says of itself\n"
+    "  doctor  tell which way rows would come back from a GPU here, and why\n\n"
     "`zerohop COMMAND --help` explains the flags of one command.\n";
 
 int Main(int argc, char** argv) {
@@ -107,6 +142,7 @@ int Main(int argc, char** argv) {
   if (command == "serve") return Serve(argc - 1, argv + 1);
   if (command == "embed") return Embed(argc - 1, argv + 1);
   if (command == "info") return Info(argc - 1, argv + 1);
+  if (command == "doctor") return Doctor(argc - 1, argv + 1);
   const bool help = command == "--help" || command == "-h" || command == "help";
   std::fputs(kUsage, help ? stdout : stderr);
   return help ? 0 : 2;

@@ -22,6 +22,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "shm/cuda/cuda_device.h"
 #include "shm/engine_info.h"
 
 namespace zerohop {
@@ -31,6 +32,7 @@ struct EngineOptions {
   std::string model;                // a folder; resolved before the engine sees it
   std::string dtype = "auto";       // auto | float32 | bfloat16
   int threads = 1;                  // compute threads of this replica
+  std::string device;               // engines on a GPU: a UUID or an ordinal; empty: the first
   int echo_dim = 384;               // echo only: floats per embedding
   int echo_delay_us = 0;            // echo only: how long one pass takes
 };
@@ -42,7 +44,8 @@ struct Prompt {
   std::span<const int32_t> token_ids;  // kTokenIds: in the request arena
   std::vector<int32_t> tokens;  // set by Tokenize, where the engine keeps them: what the model will see
   uint32_t length = 0;          // set by Tokenize: tokens that the model will see, at least 1
-  std::span<float> row;         // set by Run: dim floats, in the response arena
+  std::span<float> row;  // set by Run: dim floats, in the response arena; empty for an engine with a device
+  cuda::CUdeviceptr device_row = 0;  // set by Run on a device: dim floats there
 };
 
 class Engine {
@@ -63,6 +66,12 @@ class Engine {
   // InvalidArgument for a batch of one is the caller's mistake; any other error
   // is ours, and another replica is asked.
   virtual absl::Status Run(std::span<Prompt* const> batch) = 0;
+
+  // Once loaded, of an engine whose rows are born on a GPU, else null: the device, and the stream that Run
+  // works on. Run then fills `device_row` of every prompt instead of `row`, and may return before the stream
+  // is done; a batch reaches the broker only when it is.
+  virtual std::shared_ptr<const CudaDevice> device() const { return nullptr; }
+  virtual cuda::CUstream stream() const { return nullptr; }
 
   // Before a process that was drained ends; not for one that is killed.
   virtual void Close() {}

@@ -9,6 +9,10 @@
 namespace zerohop {
 
 absl::StatusOr<std::unique_ptr<Engine>> MakeEngine(const EngineOptions& options) {
+  if (!options.device.empty()) {
+    return absl::InvalidArgumentError("--device " + options.device + ": the engine " + options.engine +
+                                      " runs on the CPU");
+  }
   if (options.engine == "echo") return MakeEchoEngine();
 #ifdef ZEROHOP_OPENVINO
   if (options.engine == "openvino") return MakeOpenVinoEngine();

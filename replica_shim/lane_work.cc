@@ -10,7 +10,7 @@ namespace zerohop {
 
 SubmissionReader::SubmissionReader(const ReplicaLane& lane, const Submission& submission, uint32_t dim)
     : submission_(submission),
-      row_(lane.response(submission).data()),
+      row_(reinterpret_cast<float*>(lane.response(submission).data())),
       block_(lane.request(submission), submission.rows),
       possible_(submission.dim == dim &&
                 lane.response(submission).size() == submission.rows * RowBytes(dim) &&
@@ -25,8 +25,8 @@ bool SubmissionReader::Next(Prompt* prompt) {
   } else {
     prompt->token_ids = {reinterpret_cast<const int32_t*>(bytes.data()), bytes.size() / sizeof(int32_t)};
   }
-  prompt->row = {BeginRow(row_, submission_.dim), submission_.dim};
-  row_ += RowBytes(submission_.dim);
+  prompt->row = {row_, submission_.dim};
+  row_ += submission_.dim;
   return true;
 }
 

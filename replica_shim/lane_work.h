@@ -25,12 +25,12 @@ class SubmissionReader {
 
   // False: the record names bytes outside its lane, or another dim than the engine's.
   bool possible() const { return possible_; }
-  // The next prompt, with its row begun. False where the block does not hold as many.
+  // The next prompt, with the place of its row. False where the block does not hold as many.
   bool Next(Prompt* prompt);
 
  private:
   const Submission& submission_;
-  std::byte* row_;  // of the next prompt
+  float* row_;  // of the next prompt
   PromptBlockReader block_;
   bool possible_;
 };

@@ -3,6 +3,7 @@
 #include <sched.h>
 #include <unistd.h>
 
+#include "absl/cleanup/cleanup.h"
 #include "replica_shim/concurrent_worker.h"
 #include "replica_shim/crash_point.h"
 #include "replica_shim/worker.h"
@@ -58,9 +59,12 @@ absl::Status ServeLane(ControlChannel& control, ReplicaLane& lane, const Offer& 
   auto info = warm.Load();
   if (!info.ok()) return info.status();
   CrashPoint("loaded");
+  auto taken = warm.BindRows(lane, offer.device);
+  if (!taken.ok()) return taken.status();
+  const absl::Cleanup release = [&] { warm.ReleaseRows(); };
   lane.MarkReady();
   CrashPoint("marked_ready");
-  if (absl::Status sent = control.Send(Ready{*info}); !sent.ok()) return sent;
+  if (absl::Status sent = control.Send(Ready{*info, *taken}); !sent.ok()) return sent;
   CrashPoint("said_ready");
   absl::Status ended =
       warm.Serve(lane, std::chrono::nanoseconds(offer.step_ns), [&] { return lifeline.orders(); });
@@ -99,7 +103,24 @@ absl::Status WarmEngine::Serve(ReplicaLane& lane, std::chrono::nanoseconds step,
   if (auto* concurrent = std::get_if<std::unique_ptr<ConcurrentEngine>>(&engine_)) {
     return ConcurrentWorker(lane, **concurrent, *info_, step, std::move(orders)).Serve();
   }
-  return Worker(lane, *std::get<std::unique_ptr<Engine>>(engine_), *info_, std::move(orders)).Serve();
+  DeviceRows* rows = rows_ ? &*rows_ : nullptr;
+  return Worker(lane, *std::get<std::unique_ptr<Engine>>(engine_), *info_, std::move(orders), rows).Serve();
+}
+
+absl::StatusOr<ReturnVerdict> WarmEngine::BindRows(const ReplicaLane& lane,
+                                               const std::optional<DeviceOffer>& offer) {
+  ReturnVerdict taken;
+  auto* engine = std::get_if<std::unique_ptr<Engine>>(&engine_);
+  if (engine == nullptr || (*engine)->device() == nullptr) {
+    if (!offer) return taken;
+    taken.reason = "the engine's rows are born on the host";
+    if (offer->required) return absl::FailedPreconditionError(taken.reason);
+    return taken;
+  }
+  auto rows = DeviceRows::Make(**engine, lane, offer, &taken);
+  if (!rows.ok()) return rows.status();
+  rows_.emplace(*std::move(rows));
+  return taken;
 }
 
 void WarmEngine::Close() {

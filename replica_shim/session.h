@@ -9,6 +9,7 @@
 #include <optional>
 
 #include "absl/status/status.h"
+#include "replica_shim/device_rows.h"
 #include "replica_shim/engine.h"
 #include "replica_shim/lifeline.h"
 
@@ -24,6 +25,10 @@ class WarmEngine {
   absl::StatusOr<EngineInfo> Load();
   // After Load: until the orders say drain or leave. `step`: what one pass over the model may take.
   absl::Status Serve(ReplicaLane& lane, std::chrono::nanoseconds step, std::function<Orders()> orders);
+  // After Load, before Serve: where the rows of this lane go. An error where they cannot get to the broker.
+  absl::StatusOr<ReturnVerdict> BindRows(const ReplicaLane& lane, const std::optional<DeviceOffer>& offer);
+  // After Serve: the lane is about to go.
+  void ReleaseRows() { rows_.reset(); }
   // After the last Serve.
   void Close();
 
@@ -32,6 +37,7 @@ class WarmEngine {
   const Make make_;
   AnyEngine engine_;
   std::optional<EngineInfo> info_;
+  std::optional<DeviceRows> rows_;  // of an engine with a device, while it serves a lane
 };
 
 // Ok: drained, or fenced because the broker is gone. Unavailable: the broker

@@ -4,6 +4,7 @@
 #include <chrono>
 
 #include "replica_shim/crash_point.h"
+#include "shm/row.h"
 
 namespace zerohop {
 namespace {
@@ -23,8 +24,9 @@ CompletionStatus OutcomeOf(const absl::Status& failure) {
 
 }  // namespace
 
-Worker::Worker(ReplicaLane& lane, Engine& engine, const EngineInfo& info, std::function<Orders()> orders)
-    : lane_(lane), engine_(engine), info_(info), orders_(std::move(orders)) {}
+Worker::Worker(ReplicaLane& lane, Engine& engine, const EngineInfo& info, std::function<Orders()> orders,
+               DeviceRows* rows)
+    : lane_(lane), engine_(engine), info_(info), orders_(std::move(orders)), rows_(rows) {}
 
 absl::Status Worker::Serve() {
   absl::Status ended = ServeUntilTold();
@@ -48,7 +50,8 @@ absl::Status Worker::ServeUntilTold() {
     }
     heartbeat.Enter(Phase::kRunning);
     DropWithdrawn();
-    RunBatch();
+    if (absl::Status ran = RunBatch(); !ran.ok()) return ran;
+    if (absl::Status landed = LandFinished(); !landed.ok()) return landed;
     if (absl::Status published = PublishFinished(); !published.ok()) return published;
   }
 }
@@ -88,9 +91,13 @@ bool Worker::AddPrompts(Job* job) {
     Waiting& waiting = pool_.emplace_back();
     waiting.job = job;
     waiting.index = i;
-    if (reader.Next(&waiting.prompt)) continue;
-    pool_.resize(before);
-    return false;
+    if (!reader.Next(&waiting.prompt)) {
+      pool_.resize(before);
+      return false;
+    }
+    if (rows_ == nullptr) continue;
+    waiting.prompt.row = {};
+    waiting.prompt.device_row = rows_->at(job->submission.response_offset + i * RowBytes(info_.dim));
   }
   return true;
 }
@@ -128,8 +135,9 @@ void Worker::DropPromptsOfFailedJobs() {
   std::erase_if(pool_, [](const Waiting& w) { return !w.job->ok(); });
 }
 
-void Worker::RunBatch() {
-  if (pool_.empty()) return;
+// An error: the device is lost, and with it this process.
+absl::Status Worker::RunBatch() {
+  if (pool_.empty()) return absl::OkStatus();
   std::vector<uint32_t> lengths;
   lengths.reserve(pool_.size());
   for (const Waiting& w : pool_) lengths.push_back(w.prompt.length);
@@ -145,6 +153,9 @@ void Worker::RunBatch() {
   if (ok) {
     for (uint32_t i : picked) MarkRun(pool_[i], busy);
   } else {
+    if (rows_ != nullptr) {
+      if (absl::Status device = rows_->CheckDevice(); !device.ok()) return device;
+    }
     RunOneByOne(picked);
   }
   // Erase what ran; the rest keeps its order.
@@ -160,6 +171,7 @@ void Worker::RunBatch() {
   }
   pool_.resize(kept);
   if (!ok) DropPromptsOfFailedJobs();
+  return absl::OkStatus();
 }
 
 // A batch failed: run its prompts singly, so that only the one at fault pays.
@@ -192,10 +204,22 @@ void Worker::Fail(Job* job, CompletionStatus status, uint32_t prompt, std::strin
   job->end.detail = std::move(detail);
 }
 
+// Rows on a device are there when the device says so; the broker looks as soon as a completion is published.
+absl::Status Worker::LandFinished() {
+  if (rows_ == nullptr) return absl::OkStatus();
+  bool any = false;
+  for (const Job& job : jobs_) {
+    if (!job.ok() || !job.finished()) continue;
+    if (absl::Status begun = rows_->Begin(job.submission); !begun.ok()) return begun;
+    any = true;
+  }
+  return any ? rows_->Land() : absl::OkStatus();
+}
+
 absl::Status Worker::PublishFinished() {
   bool any = false;
   for (auto job = jobs_.begin(); job != jobs_.end();) {
-    if (job->ok() && job->remaining > 0) {
+    if (!job->finished()) {
       ++job;
       continue;
     }

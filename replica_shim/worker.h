@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "replica_shim/batcher.h"
+#include "replica_shim/device_rows.h"
 #include "replica_shim/engine.h"
 #include "replica_shim/lane_work.h"
 #include "replica_shim/orders.h"
@@ -25,7 +26,9 @@ namespace zerohop {
 
 class Worker {
  public:
-  Worker(ReplicaLane& lane, Engine& engine, const EngineInfo& info, std::function<Orders()> orders);
+  // `rows`: of an engine with a device, else null.
+  Worker(ReplicaLane& lane, Engine& engine, const EngineInfo& info, std::function<Orders()> orders,
+         DeviceRows* rows = nullptr);
 
   // Until the orders say drain or leave. InternalError when the lane is corrupt; the caller exits.
   absl::Status Serve();
@@ -43,6 +46,7 @@ class Worker {
     SubmissionEnd end;       // what is known of it so far
 
     bool ok() const { return end.status == CompletionStatus::kOk; }
+    bool finished() const { return !ok() || remaining == 0; }
   };
 
   absl::Status ServeUntilTold();
@@ -52,16 +56,18 @@ class Worker {
   void TokenizeNew(size_t first_new);
   void DropWithdrawn();
   void DropPromptsOfFailedJobs();
-  void RunBatch();
+  absl::Status RunBatch();
   void RunOneByOne(std::span<const uint32_t> picked);
   void MarkRun(Waiting& waiting, uint64_t busy_ns);
   static void Fail(Job* job, CompletionStatus status, uint32_t prompt, std::string detail);
+  absl::Status LandFinished();
   absl::Status PublishFinished();
 
   ReplicaLane& lane_;
   Engine& engine_;
   const EngineInfo info_;
   const std::function<Orders()> orders_;
+  DeviceRows* const rows_;
   std::list<Job> jobs_;
   std::vector<Waiting> pool_;  // in order of arrival
 };

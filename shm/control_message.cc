@@ -1,8 +1,10 @@
 #include "shm/control_message.h"
 
+#include <cstring>
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "absl/strings/escaping.h"
 #include "shm/printable.h"
 #include "shm/row.h"
 
@@ -22,7 +24,21 @@ json ToJson(const EngineInfo& info) {
           {"batch_prompts", info.batch_prompts},
           {"engine", Printable(info.engine, kMaxNameBytes)},
           {"dtype", Printable(info.dtype, kMaxNameBytes)},
-          {"task", Printable(info.task, kMaxNameBytes)}};
+          {"task", Printable(info.task, kMaxNameBytes)},
+          {"device", Printable(info.device, kMaxNameBytes)}};
+}
+
+std::string Hex(const cuda::CUipcMemHandle& handle) {
+  const std::string_view bytes(handle.reserved, sizeof handle.reserved);
+  return absl::BytesToHexString({bytes.data(), bytes.size()});
+}
+
+json ToJson(const DeviceOffer& device) {
+  return {{"uuid", Printable(device.arena.device, kMaxNameBytes)},
+          {"ipc", Hex(device.arena.ipc)},
+          {"bytes", device.arena.bytes},
+          {"proof", device.arena.proof},
+          {"required", device.required}};
 }
 
 struct Encoder {
@@ -30,11 +46,18 @@ struct Encoder {
     return {{"type", "hello"}, {"protocol", m.protocol}, {"pid", m.pid}};
   }
   json operator()(const Offer& m) const {
-    return {
+    json offer = {
         {"type", "offer"},      {"replica", m.replica}, {"epoch", m.epoch},    {"generation", m.generation},
         {"spin_ns", m.spin_ns}, {"beat_ns", m.beat_ns}, {"step_ns", m.step_ns}};
+    if (m.device) offer["device"] = ToJson(*m.device);
+    return offer;
   }
-  json operator()(const Ready& m) const { return {{"type", "ready"}, {"info", ToJson(m.info)}}; }
+  json operator()(const Ready& m) const {
+    return {{"type", "ready"},
+            {"info", ToJson(m.info)},
+            {"return_path", Name(m.taken.path)},
+            {"return_reason", Printable(m.taken.reason, kMaxReasonBytes)}};
+  }
   json operator()(const Failed& m) const {
     return {{"type", "failed"}, {"reason", Printable(m.reason, kMaxReasonBytes)}};
   }
@@ -57,6 +80,28 @@ std::string Text(const json& object, const char* name) {
   return Printable(text, kMaxReasonBytes);
 }
 
+ReturnPath PathFrom(const json& object) {
+  const std::string name = Text(object, "return_path");
+  for (ReturnPath path : {ReturnPath::kHost, ReturnPath::kCudaIpc}) {
+    if (name == Name(path)) return path;
+  }
+  throw std::runtime_error("unknown return path '" + Printable(name, 40) + "'");
+}
+
+DeviceOffer DeviceFrom(const json& object) {
+  DeviceOffer device;
+  device.arena.device = Text(object, "uuid");
+  const std::string hex = Text(object, "ipc");
+  if (hex.size() != 2 * sizeof device.arena.ipc || hex.find_first_not_of("0123456789abcdef") != hex.npos) {
+    throw std::runtime_error("ipc is no memory handle");
+  }
+  std::memcpy(&device.arena.ipc, absl::HexStringToBytes(hex).data(), sizeof device.arena.ipc);
+  device.arena.bytes = Number<uint64_t>(object, "bytes");
+  device.arena.proof = Number<uint64_t>(object, "proof");
+  device.required = object.at("required").get<bool>();
+  return device;
+}
+
 Ready ReadyFrom(const json& object) {
   const json& info = object.at("info");
   Ready ready;
@@ -68,6 +113,8 @@ Ready ReadyFrom(const json& object) {
   ready.info.engine = Text(info, "engine");
   ready.info.dtype = Text(info, "dtype");
   ready.info.task = Text(info, "task");
+  ready.info.device = Text(info, "device");
+  ready.taken = {PathFrom(object), Text(object, "return_reason")};
   if (ready.info.dim == 0 || ready.info.dim > kMaxDim) throw std::runtime_error("dim is out of range");
   return ready;
 }
@@ -76,9 +123,11 @@ ControlMessage FromJson(const json& object) {
   const std::string type = Text(object, "type");
   if (type == "hello") return Hello{Number<uint32_t>(object, "protocol"), Number<int64_t>(object, "pid")};
   if (type == "offer") {
-    return Offer{Number<uint32_t>(object, "replica"),    Number<uint64_t>(object, "epoch"),
-                 Number<uint64_t>(object, "generation"), Number<int64_t>(object, "spin_ns"),
-                 Number<int64_t>(object, "beat_ns"),     Number<int64_t>(object, "step_ns")};
+    Offer offer{Number<uint32_t>(object, "replica"),    Number<uint64_t>(object, "epoch"),
+                Number<uint64_t>(object, "generation"), Number<int64_t>(object, "spin_ns"),
+                Number<int64_t>(object, "beat_ns"),     Number<int64_t>(object, "step_ns")};
+    if (object.contains("device")) offer.device = DeviceFrom(object["device"]);
+    return offer;
   }
   if (type == "ready") return ReadyFrom(object);
   if (type == "failed") return Failed{Text(object, "reason")};

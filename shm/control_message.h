@@ -12,16 +12,18 @@
 //            <------------------------------ Drain   finish what was taken, then exit
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <variant>
 
 #include "absl/status/statusor.h"
 #include "shm/engine_info.h"
+#include "shm/return_path.h"
 
 namespace zerohop {
 
-inline constexpr uint32_t kControlProtocol = 1;
+inline constexpr uint32_t kControlProtocol = 2;
 inline constexpr size_t kMaxControlMessageBytes = 16 << 10;
 
 struct Hello {
@@ -35,9 +37,11 @@ struct Offer {
   int64_t spin_ns = 0;  // most that the worker may spin before it sleeps
   int64_t beat_ns = 0;  // how often the replica beats
   int64_t step_ns = 0;  // what one pass over the model may take
+  std::optional<DeviceOffer> device{};
 };
 struct Ready {
   EngineInfo info;
+  ReturnVerdict taken{};
 };
 struct Failed {
   std::string reason;

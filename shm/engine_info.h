@@ -20,6 +20,7 @@ struct EngineInfo {
   std::string engine;          // "openvino 2026.4.1", "echo (not a model)"
   std::string dtype;           // "float32" | "bfloat16", as it really runs
   std::string task = "embed";
+  std::string device{};  // UUID of the GPU on which rows are born; empty: on the host
 };
 
 }  // namespace zerohop

@@ -11,10 +11,12 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <memory>
 #include <span>
 
 #include "absl/status/statusor.h"
 #include "shm/bell.h"
+#include "shm/cuda/lane_device.h"
 #include "shm/heartbeat.h"
 #include "shm/lane_format.h"
 #include "shm/lifeline_word.h"
@@ -60,6 +62,9 @@ class BrokerLane {
   static absl::StatusOr<BrokerLane> Create(const LaneIdentity& identity, const LaneGeometry& geometry);
 
   absl::StatusOr<LaneOffer> Offer(const BrokerBell& bell) const;
+  // The part on a device, if there is one; set before the offer, dropped where the replica does not take it.
+  void SetDevice(std::unique_ptr<const LaneDevice> device) { device_ = std::move(device); }
+  const LaneDevice* device() const { return device_.get(); }
 
   RingResult Submit(const Submission& submission) { return submissions_.Push(submission); }
   // Once per batch of submissions.
@@ -83,6 +88,10 @@ class BrokerLane {
 
   std::byte* request(uint64_t offset) const { return broker_.data() + at_.request_arena + offset; }
   const std::byte* response(uint64_t offset) const { return replica_.data() + at_.response_arena + offset; }
+  // Rows that are here: where the replica wrote them, or where they landed from the device.
+  const std::byte* rows(uint64_t offset) const {
+    return device_ != nullptr ? device_->on_host(offset) : response(offset);
+  }
   const LaneGeometry& geometry() const { return geometry_; }
   const LaneIdentity& identity() const { return identity_; }
 
@@ -99,6 +108,7 @@ class BrokerLane {
   RingProducer<Submission> submissions_;
   RingConsumer<Completion> completions_;
   BellRinger replica_bell_;
+  std::unique_ptr<const LaneDevice> device_;
 };
 
 class ReplicaLane {
@@ -129,6 +139,9 @@ class ReplicaLane {
   // Empty when the record names bytes outside the arena.
   std::span<const std::byte> request(const Submission& submission) const;
   std::span<std::byte> response(const Submission& submission) const;
+  std::span<std::byte> response_arena() const {
+    return {replica_.data() + at_.response_arena, geometry_.response_arena_bytes};
+  }
   const LaneIdentity& identity() const { return identity_; }
 
  private:

@@ -36,7 +36,7 @@ namespace zerohop {
 inline constexpr size_t kNoShareBytes = 128;
 inline constexpr size_t kPageBytes = 4096;
 inline constexpr uint64_t kLaneMagic = 0x31504f484f52455a;  // "ZEROHOP1" as bytes
-inline constexpr uint32_t kLaneVersion = 3;
+inline constexpr uint32_t kLaneVersion = 4;
 
 // Sizes that both sides derive every offset from.
 struct LaneGeometry {
@@ -155,7 +155,7 @@ static_assert(sizeof(BellLines) == 256 && offsetof(BellLines, sleeping) == 128);
 //      0  cookie                 64 random bits, copied into the completion
 //      8  deadline_monotonic_ns  CLOCK_MONOTONIC; 0: none
 //     16  request_offset         a prompt block (prompt_block.h) in the request arena
-//     24  response_offset        rows x (4 + dim x 4) bytes in the response arena
+//     24  response_offset        rows x dim x 4 bytes in the response arena (row.h)
 //     32  request_length         bytes
 //     36  response_length        bytes
 //     40  slot                   the broker's in-flight slot, index of the cancel word

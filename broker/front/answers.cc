@@ -5,8 +5,8 @@
 #include <memory>
 
 #include "absl/container/inlined_vector.h"
+#include "broker/front/row_frame.h"
 #include "inference.pb.h"
-#include "shm/row.h"
 
 namespace zerohop {
 namespace {
@@ -19,7 +19,7 @@ void AppendVarint(uint64_t value, std::string* out) {
   out->push_back(static_cast<char>(value));
 }
 
-// Fields 1 to 3, and of field 4 (shm/row.h) what stands before the first row's floats.
+// Fields 1 to 3, and the frame of the first row.
 std::string HeaderOf(const std::string& request_id, int32_t n_prompts, uint32_t dim) {
   std::string header;
   header.reserve(request_id.size() + 28);
@@ -30,8 +30,8 @@ std::string HeaderOf(const std::string& request_id, int32_t n_prompts, uint32_t 
   AppendVarint(static_cast<uint64_t>(n_prompts), &header);
   header.push_back(0x18);
   AppendVarint(dim, &header);
-  const auto row = RowHeader(dim);
-  header.append(reinterpret_cast<const char*>(row.data()), row.size());
+  const auto frame = RowFrame(dim);
+  header.append(reinterpret_cast<const char*>(frame.data()), frame.size());
   return header;
 }
 
@@ -58,14 +58,14 @@ grpc_slice Borrow(const grpc::Slice& slice) {
 // The floats from where the engine wrote them; what frames them from our own memory, so that a replica which
 // writes to rows that it has completed can damage their floats, but not the message.
 void AppendRows(const grpc_slice& block, uint32_t dim, SliceList* slices) {
-  const auto header = RowHeader(dim);
-  static_assert(sizeof header <= GRPC_SLICE_INLINED_SIZE, "the slice holds it itself, and needs no owner");
+  static_assert(kRowFrameBytes <= GRPC_SLICE_INLINED_SIZE, "the slice holds it itself, and needs no owner");
+  const auto bytes = RowFrame(dim);
   const grpc_slice frame =
-      grpc_slice_from_copied_buffer(reinterpret_cast<const char*>(header.data()), header.size());
+      grpc_slice_from_copied_buffer(reinterpret_cast<const char*>(bytes.data()), bytes.size());
   for (size_t at = 0; at < GRPC_SLICE_LENGTH(block); at += RowBytes(dim)) {
-    // The first row's stands in HeaderOf.
+    // The first row's is in HeaderOf.
     if (slices->size() > 1) slices->push_back(frame);
-    slices->push_back(grpc_slice_sub_no_ref(block, at + kRowHeaderBytes, at + RowBytes(dim)));
+    slices->push_back(grpc_slice_sub_no_ref(block, at, at + RowBytes(dim)));
   }
 }
 

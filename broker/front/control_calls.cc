@@ -8,6 +8,10 @@ std::string Describe(const ReplicaStatus& status, const RouterLoad::Lane& lane, 
                      " generation=" + std::to_string(status.generation) +
                      " restarts=" + std::to_string(status.restarts) +
                      " shards=" + std::to_string(lane.shards) + " tokens=" + std::to_string(lane.tokens);
+  if (!status.info.device.empty()) {
+    text += " device=" + status.info.device + " return=" + std::string(Name(status.taken.path));
+  }
+  if (!status.taken.reason.empty()) text += " return_reason=\"" + status.taken.reason + "\"";
   if (!status.last_death.empty()) text += " last_death=\"" + status.last_death + "\"";
   return text;
 }
@@ -60,9 +64,15 @@ arctic_inference::HealthCheckResponse Respond(const ControlContext& context,
   const std::vector<ReplicaStatus> replicas = context.supervisor.Snapshot();
   const uint32_t serving = context.supervisor.CountServing();
   response.set_healthy(serving > 0);
-  response.set_message(serving > 0 ? std::to_string(serving) + " of " + std::to_string(replicas.size()) +
-                                         " replicas serve"
-                                   : "No healthy replicas");
+  std::string message =
+      serving > 0 ? std::to_string(serving) + " of " + std::to_string(replicas.size()) + " replicas serve"
+                  : "No healthy replicas";
+  for (const ReplicaStatus& status : replicas) {
+    if (status.taken.reason.empty()) continue;
+    message += "; rows return by the host: " + status.taken.reason;
+    break;
+  }
+  response.set_message(message);
   return response;
 }
 

@@ -1,8 +1,8 @@
 #include "broker/front/encode_call.h"
 
 #include "broker/front/request_id.h"
+#include "broker/front/row_frame.h"
 #include "broker/front/wire_scan.h"
-#include "shm/row.h"
 
 namespace zerohop {
 namespace {
@@ -83,7 +83,8 @@ bool EncodeCall::ReadPieces() {
 absl::Status EncodeCall::CheckPrompts(const EngineInfo& model) {
   RequestBody& body = ticket_->body;
   // Computed first and refused by gRPC afterwards would cost minutes for nothing.
-  const uint64_t answer_bytes = body.prompts.size() * RowBytes(model.dim) + kMaxHeaderBytes;
+  const uint64_t answer_bytes =
+      body.prompts.size() * (kRowFrameBytes + RowBytes(model.dim)) + kMaxHeaderBytes;
   if (answer_bytes > context_.max_message_bytes) {
     return absl::InvalidArgumentError(std::to_string(body.prompts.size()) + " prompts need an answer of " +
                                       std::to_string(answer_bytes) + " bytes; the limit of a message is " +

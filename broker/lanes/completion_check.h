@@ -16,10 +16,10 @@ enum class [[nodiscard]] CompletionVerdict{
     kBadStatus,      // no CompletionStatus
     kBadRows,        // other rows than were asked for
     kBadDetail,      // longer than the response region, or a prompt that was not submitted
-    kBadRowHeader,   // the region is not framed as rows
 };
 
-// Everything but the region's bytes. `expected` is null when the slot is empty.
+// Floats cannot be vouched for: the region's bytes are not looked at. `expected` is null when the slot is
+// empty.
 constexpr CompletionVerdict Check(const Completion& completion, const Submission* expected) {
   if (expected == nullptr) return CompletionVerdict::kNoSuchSlot;
   if (completion.cookie != expected->cookie) return CompletionVerdict::kForeignCookie;
@@ -52,8 +52,6 @@ constexpr std::string_view Describe(CompletionVerdict verdict) {
       return "has another number of rows";
     case CompletionVerdict::kBadDetail:
       return "has a detail that cannot be";
-    case CompletionVerdict::kBadRowHeader:
-      return "has rows without their headers";
   }
   return "unknown";
 }

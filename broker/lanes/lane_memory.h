@@ -1,7 +1,8 @@
 #pragma once
 
-// LaneMemory: keeps a lane mapped while answers still refer to its response
-// arena, and collects the regions that senders have finished with.
+// LaneMemory: keeps a lane mapped while answers still refer to its rows, or a
+// device still brings them; collects the regions that senders have finished
+// with, and the slots whose rows have landed.
 // Shared between the LanePort and every RowBlock; a lane whose replica died
 // lives on here until its last answer has been sent.
 
@@ -31,6 +32,11 @@ class LaneMemory {
   }
   // The dispatcher takes released regions back before it looks for room.
   bool TakeReleased(uint64_t* offset) { return released_.try_dequeue(*offset); }
+  // The rows of this in-flight slot have come from the device. The copy engine's thread; it rings.
+  void PutLanded(uint32_t slot) { landed_.enqueue(slot); }
+  bool TakeLanded(uint32_t* slot) { return landed_.try_dequeue(*slot); }
+  // A hint: another thread may be about to put one.
+  bool HasLanded() const { return landed_.size_approx() > 0; }
   void SetStarved(bool starved) {
     if (starved_.load(std::memory_order_relaxed) == starved) return;  // only the dispatcher writes it
     // EDGE(starved) seq_cst: the dispatcher looks for releases once more after this.
@@ -41,6 +47,7 @@ class LaneMemory {
   std::shared_ptr<BrokerLane> lane_;
   BellRinger broker_bell_;
   moodycamel::ConcurrentQueue<uint64_t> released_;
+  moodycamel::ConcurrentQueue<uint32_t> landed_;
   std::atomic<bool> starved_{false};
 };
 

@@ -34,7 +34,7 @@ uint64_t Mix(uint64_t z) {
 }  // namespace
 
 LanePort::LanePort(std::shared_ptr<BrokerLane> lane, BellRinger broker_bell, const EngineInfo& info,
-                   Credit credit, int cpu)
+                   Credit credit, int cpu, CopyEngine* copies)
     : memory_(std::make_shared<LaneMemory>(std::move(lane), broker_bell)),
       requests_(memory_->lane().geometry().request_arena_bytes),
       responses_(memory_->lane().geometry().response_arena_bytes),
@@ -44,6 +44,7 @@ LanePort::LanePort(std::shared_ptr<BrokerLane> lane, BellRinger broker_bell, con
       batch_prompts_(std::max(1u, info.batch_prompts)),
       credit_(credit),
       cpu_(cpu),
+      copies_(copies),
       ns_per_token_(kSlowestNsPerToken),
       next_cookie_(RandomBits()) {
   for (uint32_t i = static_cast<uint32_t>(slots_.size()); i-- > 0;) free_slots_.push_back(i);
@@ -118,6 +119,10 @@ void LanePort::CollectReleased() {
 }
 
 bool LanePort::Reap(std::vector<Finished>* finished) {
+  uint32_t slot;
+  while (memory_->TakeLanded(&slot)) FinishLanded(slot, finished);
+  if (garbage_.empty() && DeviceIsLost())
+    garbage_ = "its device is lost to the broker: " + copies_->home().reason();
   Completion completion;
   while (garbage_.empty()) {
     const RingResult taken = memory_->lane().TakeCompletion(&completion);
@@ -132,23 +137,25 @@ bool LanePort::Reap(std::vector<Finished>* finished) {
 }
 
 bool LanePort::FinishOne(const Completion& completion, std::vector<Finished>* finished) {
-  const bool known = completion.slot < slots_.size() && slots_[completion.slot].shard;
+  const bool known =
+      completion.slot < slots_.size() && slots_[completion.slot].shard && !slots_[completion.slot].landing;
   const Submission* expected = known ? &slots_[completion.slot].submission : nullptr;
-  CompletionVerdict verdict = Check(completion, expected);
-  const auto status = static_cast<CompletionStatus>(completion.status);
-  if (verdict == CompletionVerdict::kGood && status == CompletionStatus::kOk && !RowsAreFramed(*expected)) {
-    verdict = CompletionVerdict::kBadRowHeader;
-  }
+  const CompletionVerdict verdict = Check(completion, expected);
   if (verdict != CompletionVerdict::kGood) {
     garbage_ = "garbage: a completion " + std::string(Describe(verdict));
     return false;
   }
+  if (copies_ != nullptr && static_cast<CompletionStatus>(completion.status) == CompletionStatus::kOk) {
+    LearnPace(completion, *slots_[completion.slot].shard);
+    Land(completion.slot);
+    return true;
+  }
   const InFlight entry = EmptySlot(completion.slot);
   Finished& done = finished->emplace_back();
   done.shard = entry.shard;
-  done.status = status;
+  done.status = static_cast<CompletionStatus>(completion.status);
   done.failed_prompt = completion.failed_prompt;
-  if (status == CompletionStatus::kOk) {
+  if (done.status == CompletionStatus::kOk) {
     LearnPace(completion, *entry.shard);
     done.rows = TakeRows(entry.submission);
   } else {
@@ -162,6 +169,21 @@ bool LanePort::FinishOne(const Completion& completion, std::vector<Finished>* fi
   return true;
 }
 
+// The replica is done with it; the shard stays here until its rows are on the host.
+void LanePort::Land(uint32_t slot) {
+  InFlight& entry = slots_[slot];
+  entry.landing = true;
+  ReturnCredit(entry);
+  copies_->Begin({memory_, entry.submission.response_offset, entry.submission.response_length, slot});
+}
+
+void LanePort::FinishLanded(uint32_t slot, std::vector<Finished>* finished) {
+  const InFlight entry = EmptySlot(slot);
+  Finished& done = finished->emplace_back();
+  done.shard = entry.shard;
+  done.rows = TakeRows(entry.submission);
+}
+
 // A replica that lies here draws work to itself, no more than its credit. Without a time it says nothing.
 void LanePort::LearnPace(const Completion& completion, const Shard& shard) {
   if (completion.busy_ns == 0) return;
@@ -173,32 +195,29 @@ void LanePort::LearnPace(const Completion& completion, const Shard& shard) {
   trifle_tokens_ = busy_ns_ > kWakeNs ? 0 : static_cast<uint64_t>(kWakeNs / std::max(ns_per_token_, 1e-3));
 }
 
-bool LanePort::RowsAreFramed(const Submission& submission) const {
-  const std::byte* row = memory_->lane().response(submission.response_offset);
-  for (uint32_t i = 0; i < submission.rows; ++i, row += RowBytes(dim_)) {
-    if (!HasRowHeader(row, dim_)) return false;
-  }
-  return true;
-}
-
 RowBlock LanePort::TakeRows(const Submission& submission) {
   CollectReleased();
   if (responses_.free_bytes() >= responses_.capacity() / kScarceFraction) {
     return RowBlock(memory_, submission.response_offset, submission.response_length);
   }
   auto heap = std::make_unique_for_overwrite<std::byte[]>(submission.response_length);
-  std::memcpy(heap.get(), memory_->lane().response(submission.response_offset), submission.response_length);
+  std::memcpy(heap.get(), memory_->lane().rows(submission.response_offset), submission.response_length);
   responses_.Free(submission.response_offset);
   return RowBlock(std::move(heap), submission.response_length);
 }
 
 LanePort::InFlight LanePort::EmptySlot(uint32_t slot) {
   InFlight entry = std::exchange(slots_[slot], InFlight());
+  if (!entry.landing) ReturnCredit(entry);
+  free_slots_.push_back(slot);
+  return entry;
+}
+
+// The replica holds it no more.
+void LanePort::ReturnCredit(const InFlight& entry) {
   requests_.Free(entry.submission.request_offset);
   tokens_ -= entry.shard->tokens;
   prompts_ -= entry.shard->count;
-  free_slots_.push_back(slot);
-  return entry;
 }
 
 void LanePort::Abandon(std::vector<Finished>* finished, std::vector<Orphan>* orphans) {
@@ -209,13 +228,17 @@ void LanePort::Abandon(std::vector<Finished>* finished, std::vector<Orphan>* orp
     if (entry.shard) rest.push_back(&entry);
   }
   std::sort(rest.begin(), rest.end(), [](auto* a, auto* b) { return a->position < b->position; });
-  for (const InFlight* entry : rest) orphans->push_back({entry->shard, entry->position < taken});
+  // What was landing had been computed, and is no suspect; its copy may go on, into memory that stays.
+  for (const InFlight* entry : rest) {
+    orphans->push_back({entry->shard, entry->position < taken && !entry->landing});
+  }
 }
 
 std::optional<HeldShard> LanePort::FindOldest() const {
   const InFlight* oldest = nullptr;
   for (const InFlight& entry : slots_) {
-    if (entry.shard && (oldest == nullptr || entry.position < oldest->position)) oldest = &entry;
+    if (entry.shard && !entry.landing && (oldest == nullptr || entry.position < oldest->position))
+      oldest = &entry;
   }
   if (oldest == nullptr) return std::nullopt;
   // Batches are shared with others' prompts, and a text may take four times the tokens that were estimated.

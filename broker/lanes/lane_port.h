@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "broker/lanes/completion_check.h"
+#include "broker/lanes/copy_engine.h"
 #include "broker/lanes/lane_memory.h"
 #include "broker/lanes/region_allocator.h"
 #include "broker/lanes/row_block.h"
@@ -58,8 +59,9 @@ class LanePort {
  public:
   static constexpr uint32_t kMostTrifles = 32;
 
+  // `copies`: brings the rows of a lane with a device to the host; null for another lane.
   LanePort(std::shared_ptr<BrokerLane> lane, BellRinger broker_bell, const EngineInfo& info, Credit credit,
-           int cpu = kAnyCpu);
+           int cpu = kAnyCpu, CopyEngine* copies = nullptr);
 
   // Whether ordinary work may be posted now.
   bool HasCredit() const {
@@ -72,10 +74,12 @@ class LanePort {
   PostResult Post(const ShardRef& shard, bool quiet);
   void RingReplica() const { memory_->lane().RingReplica(); }
 
-  // Takes all that is finished. False when the replica broke the rules, told in
-  // garbage(); then nothing more is read from it.
+  // Takes all that is finished. False when the replica broke the rules, or its rows cannot come to the host
+  // any more, told in garbage(); then nothing more is read from it.
   bool Reap(std::vector<Finished>* finished);
-  bool HasCompletion() const { return garbage_.empty() && memory_->lane().HasCompletion(); }
+  bool HasCompletion() const {
+    return garbage_.empty() && (memory_->lane().HasCompletion() || memory_->HasLanded() || DeviceIsLost());
+  }
   const std::string& garbage() const { return garbage_; }
 
   // The replica ends: what was committed first, then the rest, oldest first. Nothing is read afterwards.
@@ -103,13 +107,17 @@ class LanePort {
     ShardRef shard;  // empty: the slot is free
     Submission submission{};
     uint64_t position = 0;  // in the submission ring
+    bool landing = false;   // complete; its rows are on their way from the device
   };
 
   void CollectReleased();
   std::optional<uint64_t> AllocateResponse(uint64_t bytes);
   bool FinishOne(const Completion& completion, std::vector<Finished>* finished);
-  bool RowsAreFramed(const Submission& submission) const;
   RowBlock TakeRows(const Submission& submission);
+  void Land(uint32_t slot);
+  void FinishLanded(uint32_t slot, std::vector<Finished>* finished);
+  bool DeviceIsLost() const { return copies_ != nullptr && copies_->home().lost(); }
+  void ReturnCredit(const InFlight& entry);
   InFlight EmptySlot(uint32_t slot);
   void LearnPace(const Completion& completion, const Shard& shard);
 
@@ -122,10 +130,11 @@ class LanePort {
   const uint32_t batch_tokens_, batch_prompts_;
   const Credit credit_;
   const int cpu_;
-  uint64_t tokens_ = 0;   // estimated, in flight
-  uint64_t prompts_ = 0;  // in flight
-  double busy_ns_ = 0;    // moving average of the engine's time for a submission, as the replica says
-  double ns_per_token_;   // the same for a token
+  CopyEngine* const copies_;  // null: rows come by the host
+  uint64_t tokens_ = 0;       // estimated, in flight
+  uint64_t prompts_ = 0;      // in flight
+  double busy_ns_ = 0;        // moving average of the engine's time for a submission, as the replica says
+  double ns_per_token_;       // the same for a token
   uint64_t trifle_tokens_ = 0;
   uint64_t next_cookie_;
   std::string garbage_;

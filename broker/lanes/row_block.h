@@ -1,9 +1,9 @@
 #pragma once
 
-// RowBlock: the rows of one finished shard, framed for the wire (shm/row.h).
-// They lie in the lane's response arena, where the engine wrote them, and stay
-// there until the RowBlock goes; or on the heap, where the lane had to give
-// the room to others. Move-only; may be destroyed on any thread.
+// RowBlock: the rows of one finished shard, side by side (shm/row.h).
+// They lie in the lane's response arena, where the engine wrote them, or where
+// they landed from a device, and stay there until the RowBlock goes; or on the heap, where the lane had to
+// give the room to others. Move-only; may be destroyed on any thread.
 
 #include <cstddef>
 #include <cstdint>
@@ -20,7 +20,7 @@ class RowBlock {
   RowBlock() = default;
   // Rows in a region of `memory`; the region is released when this goes.
   RowBlock(std::shared_ptr<LaneMemory> memory, uint64_t offset, size_t bytes)
-      : memory_(std::move(memory)), offset_(offset), bytes_(memory_->lane().response(offset), bytes) {}
+      : memory_(std::move(memory)), offset_(offset), bytes_(memory_->lane().rows(offset), bytes) {}
   // Rows copied out.
   RowBlock(std::unique_ptr<std::byte[]> heap, size_t bytes)
       : heap_(std::move(heap)), bytes_(heap_.get(), bytes) {}

@@ -102,6 +102,7 @@ absl::StatusOr<std::vector<std::string>> ReplicaCommand(const EngineChoice& choi
                                   "--threads=" + std::to_string(choice.threads)}) {
     command->push_back(word);
   }
+  if (!choice.device.empty()) command->push_back("--device=" + choice.device);
   command->insert(command->end(), choice.flags.begin(), choice.flags.end());
   return command;
 }

@@ -38,6 +38,7 @@ struct Flags {
   std::string log_level = "info";
   std::string replica_mode = "spawn";
   std::string control_socket;
+  std::string return_path = "auto";
 };
 
 void DescribeServing(CLI::App& app, Flags& f) {
@@ -121,6 +122,15 @@ void DescribeEngine(CLI::App& app, Flags& f) {
                      " (default), or one in the local Hugging Face cache")
       ->group("Engine");
   app.add_option("--dtype", f.engine.dtype, "auto: what is fastest here; openvino has float32 and bfloat16")
+      ->group("Engine");
+  app.add_option("--device", f.engine.device,
+                 "Engines on a GPU: its UUID or ordinal; by default theirs to choose")
+      ->group("Engine");
+  app.add_option(
+         "--return", f.return_path,
+         "How rows come from an engine on a GPU; host: the replica copies them; cuda_ipc: they stay on "
+         "the device, and the server copies them; auto: host")
+      ->check(CLI::IsMember({"auto", "host", "cuda_ipc"}))
       ->group("Engine");
   app.add_option("--threads", f.engine.threads, "Compute threads per replica")
       ->check(CLI::Range(1, 1024))
@@ -211,6 +221,17 @@ SupervisorOptions SupervisorFrom(const Flags& f, nanoseconds spin) {
   return options;
 }
 
+DeviceOptions DeviceFrom(const Flags& f) {
+  DeviceOptions options;
+  options.cuda_ipc = f.return_path == "cuda_ipc";
+  if (options.cuda_ipc && f.replica_mode == "attach") {
+    Refuse(
+        "--return cuda_ipc is for spawned replicas: attached ones outlive the memory that they would open");
+  }
+  if (!f.engine.device.empty()) options.choice = f.engine.device;
+  return options;
+}
+
 }  // namespace
 
 ServeOptions ParseServeOrExit(int argc, char** argv) {
@@ -224,6 +245,7 @@ ServeOptions ParseServeOrExit(int argc, char** argv) {
   options.supervisor = SupervisorFrom(f, may_spin ? nanoseconds(kReplicaSpin) : nanoseconds(0));
   if (absl::Status valid = Validate(options.supervisor.geometry); !valid.ok())
     Refuse(std::string(valid.message()));
+  options.device = DeviceFrom(f);
   options.router.replicas = options.supervisor.replicas;
   options.router.policy = *ParsePolicy(f.load_balancing);
   options.router.admission = {f.max_queue, f.max_queue_prompts, f.max_queue_mib << 20};

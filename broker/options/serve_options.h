@@ -12,10 +12,17 @@
 
 namespace zerohop {
 
+// Whether the broker holds a device for rows by CUDA IPC, and which.
+struct DeviceOptions {
+  bool cuda_ipc = false;
+  std::string choice = "0";  // an ordinal or a UUID
+};
+
 struct ServeOptions {
   GrpcFrontOptions front;
   RouterOptions router;
   SupervisorOptions supervisor;
+  DeviceOptions device;
   std::chrono::nanoseconds lane_spin{0};  // of the lane thread
   std::chrono::nanoseconds lone_spin{0};  // of a front thread, for the only request in the house
   std::chrono::nanoseconds drain_timeout = std::chrono::seconds(30);

@@ -1,9 +1,11 @@
 #include "broker/replicas/lane_maker.h"
 
+#include <spdlog/spdlog.h>
+
 namespace zerohop {
 
-LaneMaker::LaneMaker(const LaneGeometry& geometry, std::function<void()> made)
-    : geometry_(geometry), made_(std::move(made)), thread_([this] { Run(); }) {}
+LaneMaker::LaneMaker(const LaneGeometry& geometry, const DeviceReturn* device, std::function<void()> made)
+    : geometry_(geometry), device_(device), made_(std::move(made)), thread_([this] { Run(); }) {}
 
 LaneMaker::~LaneMaker() {
   {
@@ -15,6 +17,24 @@ LaneMaker::~LaneMaker() {
 }
 
 LaneMaker::MadeLane LaneMaker::MakeNow(const LaneIdentity& identity) const {
+  auto lane = BrokerLane::Create(identity, geometry_);
+  if (!lane.ok()) return lane.status();
+  if (device_ != nullptr) {
+    auto part = device_->MakeLaneDevice(geometry_.response_arena_bytes);
+    if (!part.ok()) return part.status();
+    lane->SetDevice(*std::move(part));
+  }
+  return std::make_shared<BrokerLane>(*std::move(lane));
+}
+
+// A server that runs goes on without a device that has no room, or is lost.
+LaneMaker::MadeLane LaneMaker::MakeWithWhatThereIs(const LaneIdentity& identity) const {
+  if (device_ != nullptr) {
+    MadeLane lane = MakeNow(identity);
+    if (lane.ok()) return lane;
+    spdlog::warn("replica {}: rows return by the host: {}", identity.replica,
+                 std::string(lane.status().message()));
+  }
   auto lane = BrokerLane::Create(identity, geometry_);
   if (!lane.ok()) return lane.status();
   return std::make_shared<BrokerLane>(*std::move(lane));
@@ -55,7 +75,7 @@ void LaneMaker::Run() {
     }
     order.unmake.reset();
     if (!order.make) continue;
-    MadeLane lane = MakeNow(*order.make);
+    MadeLane lane = MakeWithWhatThereIs(*order.make);
     {
       std::lock_guard lock(mutex_);
       ready_.insert_or_assign(order.make->replica, std::move(lane));

@@ -13,6 +13,7 @@
 #include <optional>
 #include <thread>
 
+#include "broker/replicas/device_return.h"
 #include "shm/lane.h"
 
 namespace zerohop {
@@ -21,11 +22,12 @@ class LaneMaker {
  public:
   using MadeLane = absl::StatusOr<std::shared_ptr<BrokerLane>>;
 
+  // `device`: where rows may be born; null: on the host alone. Outlives this.
   // `made`: on the maker's thread, whenever Take has something new.
-  LaneMaker(const LaneGeometry& geometry, std::function<void()> made);
+  LaneMaker(const LaneGeometry& geometry, const DeviceReturn* device, std::function<void()> made);
   ~LaneMaker();
 
-  // Here and now: for a start that may still be refused.
+  // Here and now, with all that it should have: for a start that may still be refused.
   MadeLane MakeNow(const LaneIdentity& identity) const;
 
   // Any thread. The lane is found by Take; orders are carried out in their order.
@@ -44,7 +46,10 @@ class LaneMaker {
   void Give(Order order);
   void Run();
 
+  MadeLane MakeWithWhatThereIs(const LaneIdentity& identity) const;
+
   const LaneGeometry geometry_;
+  const DeviceReturn* const device_;
   const std::function<void()> made_;
   std::mutex mutex_;  // the members below
   std::condition_variable ordered_;

@@ -72,7 +72,7 @@ void Replica::OnMessage(const ControlMessage& message) {
   if (const auto* hello = std::get_if<Hello>(&message)) {
     OnHello(*hello);
   } else if (const auto* ready = std::get_if<Ready>(&message)) {
-    OnReady(ready->info);
+    OnReady(*ready);
   } else if (const auto* failed = std::get_if<Failed>(&message)) {
     if (state() == ReplicaState::kServing) return Doom("failed: " + failed->reason, Clock::now());
     if (std::exchange(told_failed_, true)) return Doom("garbage: failed for a second time", Clock::now());
@@ -89,6 +89,7 @@ void Replica::OnHello(const Hello& hello) {
                     std::to_string(kControlProtocol),
                 Clock::now());
   }
+  const std::optional<DeviceOffer> device = OfferDevice();
   auto fds = lane_->Offer(around_.bell);
   absl::Status sent = fds.status();
   if (fds.ok()) {
@@ -97,28 +98,47 @@ void Replica::OnHello(const Hello& hello) {
                       generation(),
                       around_.spin_limit.count(),
                       around_.beat.count(),
-                      std::chrono::nanoseconds(around_.liveness.running).count()};
+                      std::chrono::nanoseconds(around_.liveness.running).count(),
+                      device};
     sent = process_.control().Send(offer,
                                    {fds->broker_segment.get(), fds->replica_segment.get(), fds->bell.get()});
   }
   if (!sent.ok()) Doom(std::string(sent.message()), Clock::now());
 }
 
-void Replica::OnReady(const EngineInfo& info) {
+// A lane may have been made before the device was lost.
+std::optional<DeviceOffer> Replica::OfferDevice() {
+  if (around_.device != nullptr && around_.device->lost()) lane_->SetDevice(nullptr);
+  if (lane_->device() == nullptr) return std::nullopt;
+  return DeviceOffer{lane_->device()->handle(), around_.device->required() && generation() == 1};
+}
+
+void Replica::OnReady(const Ready& ready) {
   if (state() == ReplicaState::kServing) return Doom("garbage: ready for a second time", Clock::now());
   if (state() != ReplicaState::kLoading) return;
   if (!lane_->Ready()) return Doom("garbage: ready without a ready lane", Clock::now());
+  const bool by_device = ready.taken.path == ReturnPath::kCudaIpc;
+  if (by_device && lane_->device() == nullptr)
+    return Doom("garbage: took a device that was not offered", Clock::now());
+  if (!by_device) lane_->SetDevice(nullptr);
+  const EngineInfo& info = ready.info;
   if (absl::Status accepted = around_.observer.OnServing(index_, lane_, info, PinnedCpu(process_.pid()));
       !accepted.ok()) {
     return Doom(std::string(accepted.message()), Clock::now());
   }
   observed_ = true;
   status_.info = info;
+  status_.taken = ready.taken;
+  if (!by_device && around_.device != nullptr && around_.device->lost())
+    status_.taken.reason = around_.device->reason();
   served_from_ = Clock::now();
   around_.lifelines.Watch(lane_);
   Move(ReplicaEvent::kReady);
-  spdlog::info("replica {}: generation {} serves; {}, {}, dim {}", index_, generation(), info.engine,
-               info.dtype, info.dim);
+  spdlog::info("replica {}: generation {} serves; {}, {}, dim {}, rows by {}", index_, generation(),
+               info.engine, info.dtype, info.dim, Name(status_.taken.path));
+  if (!status_.taken.reason.empty()) {
+    spdlog::warn("replica {}: rows return by the host: {}", index_, status_.taken.reason);
+  }
 }
 
 // The end of a dying process comes twice, here and at the pidfd. A living one that hangs up is of no use,

@@ -59,6 +59,7 @@ struct ReplicaStatus {
   int64_t pid = 0;
   std::string last_death;  // why the generation before ended
   EngineInfo info;         // of the latest generation that served
+  ReturnVerdict taken{};       // the same: how its rows return
 };
 
 // What all replicas of a broker have in common. Outlives them.
@@ -71,6 +72,7 @@ struct ReplicaSurroundings {
   LivenessBudget liveness;
   std::chrono::nanoseconds spin_limit;  // of a replica's worker
   std::chrono::nanoseconds beat;
+  const DeviceReturn* device;  // null: rows are born on the host alone
   std::function<void(uint32_t replica, const ReplicaStatus& status)> publish;
 };
 
@@ -121,7 +123,8 @@ class Replica {
 
   void OnMessage(const ControlMessage& message);
   void OnHello(const Hello& hello);
-  void OnReady(const EngineInfo& info);
+  void OnReady(const Ready& ready);
+  std::optional<DeviceOffer> OfferDevice();
   void OnHangUp();
   void Dismiss();
   void TakeBackWork(Clock::time_point sign_at);

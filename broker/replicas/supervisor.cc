@@ -44,7 +44,7 @@ Supervisor::Supervisor(SupervisorOptions options, const BrokerBell& bell, LaneOb
     : options_(std::move(options)),
       wake_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
       snapshot_(options_.replicas),
-      lanes_(options_.geometry, [this] { Wake(); }),
+      lanes_(options_.geometry, options_.device, [this] { Wake(); }),
       lifelines_([this](uint32_t replica, uint64_t generation, Clock::time_point at) {
         RequestKill(replica, generation, "", at);
       }),
@@ -56,6 +56,7 @@ Supervisor::Supervisor(SupervisorOptions options, const BrokerBell& bell, LaneOb
               options_.liveness,
               options_.spin_limit,
               options_.beat,
+              options_.device,
               [this](uint32_t replica, const ReplicaStatus& status) { Publish(replica, status); }} {
   replicas_.reserve(options_.replicas);
   for (uint32_t i = 0; i < options_.replicas; ++i) replicas_.emplace_back(i, around_);

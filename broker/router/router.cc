@@ -361,7 +361,9 @@ absl::Status Router::OnServing(uint32_t replica, std::shared_ptr<BrokerLane> lan
   {
     std::lock_guard lock(dispatch_);
     if (absl::Status adopted = AdoptModel(info, lane->geometry()); !adopted.ok()) return adopted;
-    dispatcher_.Open(replica, std::make_shared<LanePort>(std::move(lane), bell_, info, CreditFor(info), cpu));
+    CopyEngine* copies = lane->device() != nullptr ? copies_ : nullptr;
+    dispatcher_.Open(replica,
+                     std::make_shared<LanePort>(std::move(lane), bell_, info, CreditFor(info), cpu, copies));
     replicas_[replica].conduct = ReplicaConduct();
     replicas_[replica].accused = false;
     PostWaiting(&effects);

@@ -76,6 +76,10 @@ class Router final : public LaneObserver, public Reaper {
   // Whom to ask to kill a replica that broke the rules. Before the first lane serves.
   void SetKiller(Killer killer) { killer_ = std::move(killer); }
 
+  // Who brings the rows of lanes with a device to the host. Before the first lane serves; outlives the
+  // router.
+  void SetCopyEngine(CopyEngine* copies) { copies_ = copies; }
+
   // Takes the ticket; its sink hears the answer, perhaps before this returns. Cancel may be called once this
   // has returned. Whoever submits calls RingReplicas when it has no more to submit for now.
   void Submit(const std::shared_ptr<Ticket>& ticket);
@@ -153,6 +157,7 @@ class Router final : public LaneObserver, public Reaper {
   const BellRinger bell_;
   const std::shared_ptr<Admission> admission_;  // answers that are being sent still count in it
   Killer killer_;
+  CopyEngine* copies_ = nullptr;
   std::atomic<const EngineInfo*> model_{nullptr};
   uint64_t max_prompt_bytes_ = 0;  // from the lanes' sizes; set once, before model_
   std::atomic<bool> leaving_{false};

@@ -25,10 +25,10 @@ RouterOptions TwoReplicas() {
 
 std::string EchoRows(const std::vector<std::string>& prompts, uint32_t dim) {
   std::string rows(prompts.size() * RowBytes(dim), '\0');
-  auto* row = reinterpret_cast<std::byte*>(rows.data());
+  auto* row = reinterpret_cast<float*>(rows.data());
   for (const std::string& prompt : prompts) {
-    FillEchoRow(std::as_bytes(std::span<const char>(prompt)), {BeginRow(row, dim), dim});
-    row += RowBytes(dim);
+    FillEchoRow(std::as_bytes(std::span<const char>(prompt)), {row, dim});
+    row += dim;
   }
   return rows;
 }

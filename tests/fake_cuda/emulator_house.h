@@ -4,38 +4,19 @@
 // context, a stream, and peers that use the same emulator.
 
 #include <gtest/gtest.h>
-#include <unistd.h>
 
-#include <cstdlib>
 #include <string>
 #include <vector>
 
 #include "tests/fake_cuda/conformance/peer.h"
 #include "tests/fake_cuda/driver_functions.h"
 #include "tests/fake_cuda/fake_cuda.h"
+#include "tests/fake_cuda/test_namespace.h"
 
 namespace zerohop::fake_cuda {
 
 using conformance::kArenaBytes;
 using conformance::kMiB;
-
-// A namespace for this run of the tests, from before main to the exit; the children
-// of death tests, and the peers, share it.
-class TestNamespace {
- public:
-  TestNamespace() : ours_(std::getenv("FAKECU_NS") == nullptr) {
-    if (ours_) ::setenv("FAKECU_NS", ("test-" + std::to_string(::getpid())).c_str(), 0);
-  }
-  ~TestNamespace() {
-    if (ours_) fakecu_remove_namespace();
-  }
-  TestNamespace(const TestNamespace&) = delete;
-  TestNamespace& operator=(const TestNamespace&) = delete;
-
- private:
-  bool ours_;
-};
-inline const TestNamespace kTestNamespace;
 
 // Children of death tests start by exec: CUDA does not survive a fork. When GoogleTest has its flags.
 class DeathTestStyle : public testing::Environment {

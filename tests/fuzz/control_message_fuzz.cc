@@ -3,6 +3,7 @@
 //
 // Input: the packet.
 
+#include <cstring>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
@@ -44,6 +45,13 @@ struct CheckMeaning {
     FUZZ_CHECK(document["epoch"] == got.epoch && document["generation"] == got.generation);
     FUZZ_CHECK(document["spin_ns"] == got.spin_ns && document["beat_ns"] == got.beat_ns);
     FUZZ_CHECK(document["step_ns"] == got.step_ns);
+    FUZZ_CHECK(document.contains("device") == got.device.has_value());
+    if (!got.device) return;
+    const nlohmann::json& device = document["device"];
+    FUZZ_CHECK(device["bytes"] == got.device->arena.bytes && device["proof"] == got.device->arena.proof);
+    FUZZ_CHECK(device["required"] == got.device->required);
+    FUZZ_CHECK(device["ipc"].get_ref<const std::string&>().size() == 2 * sizeof got.device->arena.ipc);
+    Text(device["uuid"], got.device->arena.device);
   }
   void operator()(const Ready& got) const {
     const nlohmann::json& info = document["info"];
@@ -54,6 +62,9 @@ struct CheckMeaning {
     Text(info["engine"], got.info.engine);
     Text(info["dtype"], got.info.dtype);
     Text(info["task"], got.info.task);
+    Text(info["device"], got.info.device);
+    FUZZ_CHECK(document["return_path"] == Name(got.taken.path));
+    Text(document["return_reason"], got.taken.reason);
   }
   void operator()(const Failed& got) const {
     FUZZ_CHECK(document["type"] == "failed");
@@ -80,6 +91,13 @@ struct CheckSame {
     const auto& got = std::get<Offer>(other);
     FUZZ_CHECK(got.replica == sent.replica && got.epoch == sent.epoch && got.generation == sent.generation);
     FUZZ_CHECK(got.spin_ns == sent.spin_ns && got.beat_ns == sent.beat_ns && got.step_ns == sent.step_ns);
+    FUZZ_CHECK(got.device.has_value() == sent.device.has_value());
+    if (!sent.device) return;
+    const ArenaHandle &ours = sent.device->arena, &theirs = got.device->arena;
+    FUZZ_CHECK(theirs.bytes == ours.bytes && theirs.proof == ours.proof);
+    FUZZ_CHECK(std::memcmp(&theirs.ipc, &ours.ipc, sizeof ours.ipc) == 0);
+    FUZZ_CHECK(got.device->required == sent.device->required);
+    CheckSameName(ours.device, theirs.device);
   }
   void operator()(const Ready& sent) const {
     const EngineInfo& info = std::get<Ready>(other).info;
@@ -89,6 +107,9 @@ struct CheckSame {
     CheckSameName(sent.info.engine, info.engine);
     CheckSameName(sent.info.dtype, info.dtype);
     CheckSameName(sent.info.task, info.task);
+    CheckSameName(sent.info.device, info.device);
+    const ReturnVerdict& taken = std::get<Ready>(other).taken;
+    FUZZ_CHECK(taken.path == sent.taken.path && taken.reason == sent.taken.reason);
   }
   void operator()(const Failed& sent) const {
     const std::string& reason = std::get<Failed>(other).reason;

@@ -5,7 +5,6 @@
 // how much of the arenas is taken. It reads the lane's words itself.
 
 #include <algorithm>
-#include <cstring>
 #include <vector>
 
 #include "broker/lanes/shard.h"
@@ -28,24 +27,9 @@ struct Belief {
   bool garbage = false;
 };
 
-// Four bytes that say 'field 4, dim x 4 bytes long', in a varint of three bytes.
-inline bool BeginsARow(const std::byte* row, uint32_t dim) {
-  uint8_t b[4];
-  std::memcpy(b, row, sizeof b);
-  const bool framed = b[0] == (4 << 3 | 2) && b[1] >= 0x80 && b[2] >= 0x80 && b[3] < 0x80;
-  return framed && (b[1] & 0x7fu) + (b[2] & 0x7fu) * 128 + b[3] * 16384u == dim * 4;
-}
-
-inline bool IsGood(const Completion& completion, const Submission& submission, LyingReplica& replica) {
+inline bool IsGood(const Completion& completion, const Submission& submission) {
   if (completion.cookie != submission.cookie) return false;
-  if (completion.status == 0) {
-    if (completion.rows != submission.rows || completion.detail_length != 0) return false;
-    const std::byte* rows = replica.response(submission.response_offset);
-    for (uint32_t i = 0; i < submission.rows; ++i) {
-      if (!BeginsARow(rows + i * RowBytes(submission.dim), submission.dim)) return false;
-    }
-    return true;
-  }
+  if (completion.status == 0) return completion.rows == submission.rows && completion.detail_length == 0;
   if (completion.status > 3 || completion.rows != 0) return false;
   if (completion.detail_length > submission.response_length) return false;
   return completion.status == 3 || completion.failed_prompt < submission.rows;
@@ -62,7 +46,7 @@ inline Belief Judge(std::vector<Posted> in_flight, LyingReplica& replica, uint32
     const auto found = std::find_if(in_flight.begin(), in_flight.end(), [&](const Posted& posted) {
       return posted.submission.slot == completion.slot;
     });
-    if (found == in_flight.end() || !IsGood(completion, found->submission, replica)) {
+    if (found == in_flight.end() || !IsGood(completion, found->submission)) {
       belief.garbage = true;
     } else {
       belief.finished.push_back(*found);

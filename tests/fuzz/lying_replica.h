@@ -11,7 +11,6 @@
 #include <string>
 #include <string_view>
 
-#include "shm/row.h"
 #include "tests/support/lane_pair.h"
 
 namespace zerohop {
@@ -56,11 +55,6 @@ class LyingReplica {
     const size_t arena = at_.replica_bytes - at_.response_arena;
     offset %= arena;
     std::memcpy(response(offset), bytes.data(), std::min(bytes.size(), arena - offset));
-  }
-  void WriteRows(const Submission& submission) {
-    for (uint32_t i = 0; i < submission.rows; ++i) {
-      (void)BeginRow(response(submission.response_offset + i * RowBytes(submission.dim)), submission.dim);
-    }
   }
   void Publish(const Completion& cell) {
     std::atomic<uint64_t>& tail = lines().completion_tail.value;

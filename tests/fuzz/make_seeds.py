@@ -109,10 +109,10 @@ def completion_seeds():
         "other_rows": two + damaged(1, 0, 24, b"\x02") + reap,
         "rows_of_a_failure": two + damaged(1, 2, 24, b"\x01") + reap,
         "prompt_that_was_not_sent": two + damaged(1, 1, 28, b"\x03") + reap,
-        "detail_beyond_its_region": two + damaged(0, 1, 32, struct.pack("<H", 2 * 404 + 1)) + reap,
+        "detail_beyond_its_region": two + damaged(0, 1, 32, struct.pack("<H", 2 * 400 + 1)) + reap,
         "detail_beside_rows": two + damaged(0, 0, 32, b"\x01") + reap,
-        "row_without_its_header": two + step("complete", 1, 0)
-                                  + step("scribble_responses", 1, struct.pack("<H", 404), 1, b"\x21") + reap,
+        "rows_change_after_completion": two + step("complete", 1, 0)
+                                        + step("scribble_responses", 1, struct.pack("<H", 400), 1, b"\x21") + reap,
         "tail_far_ahead": two + step("set_tail", 4 + 17) + reap,
         "good_cell_below_an_impossible_tail": two + step("complete", 0, 0) + step("set_tail", 4 + 17) + reap,
         "tail_behind": two + step("set_tail", 3) + reap,
@@ -190,7 +190,9 @@ def router_seeds():
 
 
 READY = {"type": "ready", "info": {"dim": 384, "max_tokens": 512, "vocabulary": 30522, "batch_tokens": 4096,
-                                   "batch_prompts": 64, "engine": "echo", "dtype": "float32", "task": "embed"}}
+                                   "batch_prompts": 64, "engine": "echo", "dtype": "float32", "task": "embed",
+                                   "device": ""}, "return_path": "host", "return_reason": ""}
+DEVICE = {"uuid": "GPU-00", "ipc": "7f" * 64, "bytes": 2**26, "proof": 2**64 - 1, "required": True}
 
 
 def ready(**changes):
@@ -204,7 +206,13 @@ def control_message_seeds():
         "hello_protocol_of_33_bits": {"type": "hello", "protocol": 2**32 + 1, "pid": 1},
         "offer": {"type": "offer", "replica": 3, "epoch": 2**64 - 1, "generation": 2**63, "spin_ns": 50000,
                   "beat_ns": 100000000, "step_ns": 60000000000},
+        "offer_of_a_device": {"type": "offer", "replica": 0, "epoch": 1, "generation": 1, "spin_ns": 0, "beat_ns": 1,
+                              "step_ns": 1, "device": DEVICE},
+        "offer_of_half_a_handle": {"type": "offer", "replica": 0, "epoch": 1, "generation": 1, "spin_ns": 0, "beat_ns": 1,
+                                   "step_ns": 1, "device": {**DEVICE, "ipc": "7f" * 32}},
         "ready": READY,
+        "ready_on_a_device": {**READY, "return_path": "cuda_ipc", "return_reason": "it \x1b[2J"},
+        "ready_on_no_path": {**READY, "return_path": "pigeon"},
         "ready_dim_zero": ready(dim=0),
         "ready_dim_too_large": ready(dim=2**19),
         "ready_without_info": {"type": "ready"},

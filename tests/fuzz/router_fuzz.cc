@@ -200,7 +200,8 @@ void RouterScript::Answer(uint32_t replica, bool damaged) {
   auto status = static_cast<CompletionStatus>(input_.Byte() % 4);
   if (replica != kLiar) status = Honest(status, player);
   Completion completion = CompletionOf(submission, status);
-  if (status == CompletionStatus::kOk) house_.replica(replica).WriteRows(submission);
+  // Whatever the status is: damage may make it another.
+  house_.replica(replica).WriteRows(submission);
   if (damaged) {
     const size_t from = input_.Byte() % sizeof completion;
     const std::string_view bytes = input_.Take(input_.Byte() % 9);

@@ -11,8 +11,9 @@ import subprocess
 import tempfile
 import unittest
 
+from device import PROGRAM as DEVICE_PROGRAM
 from load import EchoTexts, KnownTexts, Load
-from server import BIN, PATIENCE_S, Server, field_of, rows_of, until
+from server import BIN, PATIENCE_S, RETURN, Server, field_of, rows_of, until
 
 SHIM = pathlib.Path(__file__).resolve().parents[2] / "replica_shim"
 POINTS = sorted({name for file in SHIM.glob("*.cc") for name in re.findall(r'CrashPoint\("(\w+)"\)', file.read_text())})
@@ -20,8 +21,10 @@ POINTS = sorted({name for file in SHIM.glob("*.cc") for name in re.findall(r'Cra
 LEAVING = {"heard_drain"}
 ATTACHED = {"lost_broker", "fenced"}
 # Passed once in a replica's life: the next generation dies there.
-STARTING = {"started", "said_hello", "got_offer", "attached", "beats", "loaded", "marked_ready", "said_ready"}
-PROGRAM = f"{BIN}/zerohop-replica-crashing"
+STARTING = {"opened_arena", "started", "said_hello", "got_offer", "attached", "beats", "loaded", "marked_ready", "said_ready"}
+# Of an engine on a GPU alone.
+DEVICE = {"opened_arena", "landing"}
+PROGRAM = DEVICE_PROGRAM if RETURN else f"{BIN}/zerohop-replica-crashing"
 OPENVINO = os.environ.get("ZEROHOP_WITH_OPENVINO") == "ON"
 
 
@@ -48,7 +51,7 @@ class CrashPoints(unittest.TestCase):
         server.wait_healthy(2)
 
     def check_every_step(self, texts_for, clients, *flags, **options):
-        points = [p for p in POINTS if p not in LEAVING | ATTACHED]
+        points = [p for p in POINTS if p not in LEAVING | ATTACHED | (set() if RETURN else DEVICE)]
         self.assertGreater(len(points), 10)
         for point in points:
             with self.subTest(point=point), Server(*flags, f"--replica-program={PROGRAM}", env=self.env(point),
@@ -62,7 +65,7 @@ class CrashPoints(unittest.TestCase):
     def test_every_step_of_an_echo_replica(self):
         self.check_every_step(lambda server: EchoTexts(), 16, "--echo-dim=8", "--echo-delay-us=1000")
 
-    @unittest.skipUnless(OPENVINO, "this build has no openvino engine")
+    @unittest.skipUnless(OPENVINO and not RETURN, "this build has no openvino engine, or it is not what is asked")
     def test_every_step_of_an_openvino_replica(self):
         self.check_every_step(KnownTexts, 4, "--dtype=float32", engine="openvino")
 
@@ -75,6 +78,7 @@ class CrashPoints(unittest.TestCase):
                 self.assertEqual(server.stop(signal.SIGTERM), 0)
                 self.assertFalse(self.once.exists(), point)
 
+    @unittest.skipIf(RETURN == "cuda_ipc", "attached replicas return by the host")
     def test_an_attached_replica_that_dies_as_its_broker_does_is_missed_by_nobody(self):
         path = self.folder / "control"
         flags = ("--replica-mode=attach", f"--control-socket={path}")

@@ -3,9 +3,9 @@
 // An honest one, from the shim's own parts, but for one generation of one replica, which tells one lie:
 //   --liar=INDEX --lying-generation=N --lie=NAME   who lies, when, and how (tests/process/liar/)
 //   --lie-while=FILE                               only while this file exists
-// All other flags are the replica's. What is left out on purpose: floats that are wrong under honest framing,
-// rejections of prompts that are right, and rows of earlier requests in the place of new ones. Nobody
-// can tell those from the truth.
+// All other flags are the replica's. What is left out on purpose: rows that hold wrong floats, were never
+// written or are those of earlier requests, and rejections of prompts that are right. Nobody can tell those
+// from the truth.
 
 #include <fcntl.h>
 #include <poll.h>

@@ -16,8 +16,12 @@ import grpc
 import inference_pb2 as pb
 import inference_pb2_grpc as pb_grpc
 import numpy as np
+from device import EmulatedGpu
 
 BIN = os.environ["ZEROHOP_BIN"]
+# A return path: then replicas have the echo engine on a GPU of the emulated driver (device.py), unless a test
+# brings a program of its own.
+RETURN = os.environ.get("ZEROHOP_TEST_RETURN")
 MAX_MESSAGE = 200 << 20
 # A wait that ends early on success; what is waited for never takes this long unless it is broken.
 PATIENCE_S = 60
@@ -59,10 +63,13 @@ class Server:
     """`zerohop serve` with the given flags. Use as a context manager."""
 
     def __init__(self, *flags, engine="echo", replicas=2, ready=None, env=None, patience=PATIENCE_S):
+        self.gpu = EmulatedGpu() if RETURN and engine == "echo" else None
         command = [f"{BIN}/zerohop", "serve", "--host=127.0.0.1", "--port=0", f"--engine={engine}",
-                   f"--num-replicas={replicas}", "--request-arena-mib=8", "--response-arena-mib=16", *flags]
+                   f"--num-replicas={replicas}", "--request-arena-mib=8", "--response-arena-mib=16",
+                   *(self.gpu.flags(RETURN) if self.gpu else ()), *flags]
+        environment = {**os.environ, **(self.gpu.env() if self.gpu else {}), **(env or {})}
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                                        errors="replace", env={**os.environ, **(env or {})})
+                                        errors="replace", env=environment)
         self.log = []
         self.port = None
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -94,6 +101,8 @@ class Server:
     def __exit__(self, *_):
         self.channel.close()
         self.stop(signal.SIGKILL)
+        if self.gpu:
+            self.gpu.remove()
 
     def stop(self, sig=signal.SIGTERM):
         """Sends the signal; returns the exit status."""

@@ -158,7 +158,7 @@ INSTANTIATE_TEST_SUITE_P(
                     Damage{"ResponseBeyondTheArena", [](Submission& s) { s.response_offset = 1 << 20; }},
                     Damage{"ResponseTooShort", [](Submission& s) { s.response_length -= 4; }},
                     Damage{"ResponseTooLong", [](Submission& s) { s.response_length += 4; }},
-                    Damage{"MoreRowsThanPrompts", [](Submission& s) { ++s.rows, s.response_length += 36; }},
+                    Damage{"MoreRowsThanPrompts", [](Submission& s) { ++s.rows, s.response_length += 32; }},
                     Damage{"RowsBeyondCounting", [](Submission& s) { s.rows = ~0u; }},
                     Damage{"AnotherDimension", [](Submission& s) { s.dim = 7; }},
                     Damage{"NoDimension", [](Submission& s) { s.dim = 0; }},

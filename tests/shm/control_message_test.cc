@@ -30,7 +30,10 @@ json ReadyJson() {
             {"batch_prompts", 64},
             {"engine", "echo"},
             {"dtype", "float32"},
-            {"task", "embed"}}}};
+            {"task", "embed"},
+            {"device", ""}}},
+          {"return_path", "host"},
+          {"return_reason", ""}};
 }
 
 TEST(ControlMessage, EveryKindSurvivesTheWay) {
@@ -57,6 +60,47 @@ TEST(ControlMessage, EveryKindSurvivesTheWay) {
   EXPECT_EQ(info.task, "embed");
 }
 
+TEST(ControlMessage, ADeviceSurvivesTheWay) {
+  EXPECT_FALSE(RoundTrip(Offer{}).device);
+  DeviceOffer device;
+  device.arena = {"GPU-1", {}, uint64_t{1} << 40, ~uint64_t{0}};
+  for (size_t i = 0; i < sizeof device.arena.ipc.reserved; ++i) {
+    device.arena.ipc.reserved[i] = static_cast<char>(255 - i);
+  }
+  device.required = true;
+  Offer offer;
+  offer.device = device;
+  const Offer got = RoundTrip(offer);
+  ASSERT_TRUE(got.device);
+  EXPECT_EQ(got.device->arena.device, "GPU-1");
+  EXPECT_EQ(std::memcmp(&got.device->arena.ipc, &device.arena.ipc, sizeof device.arena.ipc), 0);
+  EXPECT_EQ(got.device->arena.bytes, uint64_t{1} << 40);
+  EXPECT_EQ(got.device->arena.proof, ~uint64_t{0});
+  EXPECT_TRUE(got.device->required);
+
+  Ready ready{{384, 512, 30522, 4096, 64, "engine", "float32", "embed", "GPU-1"},
+              {ReturnPath::kCudaIpc, "a reason"}};
+  const Ready back = RoundTrip(ready);
+  EXPECT_EQ(back.info.device, "GPU-1");
+  EXPECT_EQ(back.taken.path, ReturnPath::kCudaIpc);
+  EXPECT_EQ(back.taken.reason, "a reason");
+}
+
+TEST(ControlMessage, AHandleMustBeOneAndAPathKnown) {
+  Offer offer;
+  offer.device = DeviceOffer{};
+  json message = json::parse(Encode(offer));
+  for (const char* ipc : {"", "00", "7F", "xy"}) {
+    std::string& hex = message["device"]["ipc"].get_ref<std::string&>();
+    hex.replace(0, *ipc == '\0' ? hex.size() : 2, ipc);
+    EXPECT_EQ(Decode(message.dump()).ok(), std::string(ipc) == "00") << ipc;
+    hex = std::string(128, '0');
+  }
+  json ready = ReadyJson();
+  ready["return_path"] = "carrier_pigeon";
+  EXPECT_THAT(std::string(Decode(ready.dump()).status().message()), HasSubstr("carrier_pigeon"));
+}
+
 TEST(ControlMessage, EveryFieldMustBeThere) {
   ASSERT_TRUE(Decode(ReadyJson().dump()).ok());
   const json ready = ReadyJson();
@@ -66,6 +110,11 @@ TEST(ControlMessage, EveryFieldMustBeThere) {
     const auto decoded = Decode(message.dump());
     EXPECT_TRUE(absl::IsInvalidArgument(decoded.status())) << name;
     EXPECT_THAT(std::string(decoded.status().message()), HasSubstr(name));
+  }
+  for (const char* name : {"info", "return_path", "return_reason"}) {
+    json message = ready;
+    message.erase(name);
+    EXPECT_TRUE(absl::IsInvalidArgument(Decode(message.dump()).status())) << name;
   }
   for (const char* message :
        {R"({})", R"({"type":"hello"})", R"({"type":"hello","protocol":1})", R"({"type":"failed"})",
@@ -118,7 +167,7 @@ TEST(ControlMessage, DeepNestingDoesNotEndTheProcess) {
 
 TEST(ControlMessage, DecodeSurvivesRandomBytesAndRandomDamage) {
   std::mt19937 random(3);
-  const std::string good = Encode(Ready{{384, 512, 30522, 4096, 64, "engine", "float32", "embed"}});
+  const std::string good = Encode(Ready{{384, 512, 30522, 4096, 64, "engine", "float32", "embed", "GPU-1"}});
   for (int round = 0; round < 20'000; ++round) {
     std::string bytes = good;
     if (round % 2 == 0) {

@@ -170,7 +170,7 @@ TEST(LaneAttach, RefusesWhatIsNoLane) {
 TEST(LaneAttach, RefusesAnotherVersion) {
   LaneHeader header = GoodHeader();
   header.version = kLaneVersion + 1;
-  EXPECT_THAT(std::string(AttachTo(header).message()), HasSubstr("lane version: expected 3, got 4"));
+  EXPECT_THAT(std::string(AttachTo(header).message()), HasSubstr("lane version: expected 4, got 5"));
 }
 
 TEST(LaneAttach, RefusesAGeometryThatCannotBe) {

@@ -6,13 +6,14 @@
 #include <cstring>
 
 #include "shm/lane_format.h"
+#include "shm/row.h"
 
 namespace zerohop {
 namespace {
 
 TEST(Layout, MagicReadsAsItsName) {
   EXPECT_EQ(std::memcmp(&kLaneMagic, "ZEROHOP1", 8), 0);
-  EXPECT_EQ(kLaneVersion, 3u);
+  EXPECT_EQ(kLaneVersion, 4u);
 }
 
 TEST(Layout, LaneHeaderKeepsItsOffsets) {
@@ -81,6 +82,12 @@ TEST(Layout, CompletionKeepsItsOffsets) {
   EXPECT_EQ(offsetof(Completion, detail_length), 32u);
   EXPECT_EQ(offsetof(Completion, tokens), 36u);
   EXPECT_EQ(offsetof(Completion, reserved), 40u);
+}
+
+TEST(Layout, RowIsItsFloatsAndNothingElse) {
+  EXPECT_EQ(RowBytes(1), 4u);
+  EXPECT_EQ(RowBytes(384), 1536u);
+  EXPECT_EQ(RowBytes(kMaxDim), 2'097'148u);
 }
 
 TEST(Layout, StatusesKeepTheirNumbers) {

@@ -31,12 +31,10 @@ std::string KnownRows(const Prompts& prompts, uint32_t dim) {
   std::string rows(prompts.size() * RowBytes(dim), '\0');
   auto* row = reinterpret_cast<std::byte*>(rows.data());
   for (const auto& prompt : prompts) {
-    const auto header = RowHeader(dim);
-    std::memcpy(row, header.data(), header.size());
     const uint32_t hash = PromptHash(prompt);
     for (uint32_t i = 0; i < dim; ++i) {
       const float value = KnownValue(hash, i);
-      std::memcpy(row + kRowHeaderBytes + i * sizeof value, &value, sizeof value);
+      std::memcpy(row + i * sizeof value, &value, sizeof value);
     }
     row += RowBytes(dim);
   }

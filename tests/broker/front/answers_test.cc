@@ -46,16 +46,20 @@ std::vector<grpc::Slice> SlicesOf(const Reply& reply) {
   return slices;
 }
 
-EncodeResponse Parse(const Reply& reply) {
+std::string BytesOf(const Reply& reply) {
   std::string bytes;
   for (const grpc::Slice& slice : SlicesOf(reply)) bytes.append(slice.begin(), slice.end());
+  return bytes;
+}
+
+EncodeResponse Parse(const Reply& reply) {
   EncodeResponse response;
-  EXPECT_TRUE(response.ParseFromString(bytes));
+  EXPECT_TRUE(response.ParseFromString(BytesOf(reply)));
   return response;
 }
 
 std::string Floats(const std::string& prompt) {
-  return KnownRows(std::vector<std::string>{prompt}, kDim).substr(kRowHeaderBytes);
+  return KnownRows(std::vector<std::string>{prompt}, kDim);
 }
 
 TEST(Answers, ReadAsTheContractSays) {
@@ -69,18 +73,27 @@ TEST(Answers, ReadAsTheContractSays) {
   EXPECT_THAT(response.embedding_bytes_fp32(), ElementsAre(Floats("a"), Floats("b"), Floats("c")));
 }
 
+TEST(Answers, BytesAreAHeaderThenFrameAndFloatsOfEachRow) {
+  Answer answer = AnswerOf(Rows({"a", "b"}).block);
+  answer.rows.push_back(Rows({"c"}).block);
+  const std::string header("\x0a\x02id\x10\x03\x18\x10", 8);
+  const std::string frame("\x22\xc0\x80\x00", 4);
+  EXPECT_EQ(BytesOf(FrameEmbeddings("id", 3, std::move(answer))),
+            header + frame + Floats("a") + frame + Floats("b") + frame + Floats("c"));
+}
+
 TEST(Answers, FloatsAreSentFromWhereTheEngineWroteThem) {
   Rows rows({"a", "b"});
   const auto* first = reinterpret_cast<const uint8_t*>(rows.bytes.data());
   const auto slices = SlicesOf(FrameEmbeddings("id", 2, AnswerOf(std::move(rows.block))));
   ASSERT_EQ(slices.size(), 4u);  // header, floats, frame, floats
-  EXPECT_EQ(slices[1].begin(), first + kRowHeaderBytes);
+  EXPECT_EQ(slices[1].begin(), first);
   EXPECT_EQ(slices[1].size(), kFloatBytes);
-  EXPECT_EQ(slices[3].begin(), first + RowBytes(kDim) + kRowHeaderBytes);
+  EXPECT_EQ(slices[3].begin(), first + RowBytes(kDim));
   EXPECT_EQ(slices[3].size(), kFloatBytes);
 }
 
-TEST(Answers, FramesThatChangeAfterwardsDoNotDamageTheMessage) {
+TEST(Answers, RowsThatChangeAfterwardsDoNotDamageTheMessage) {
   Rows rows({"a", "b", "c"});
   const auto bytes = rows.bytes;
   const Reply reply = FrameEmbeddings("id", 3, AnswerOf(std::move(rows.block)));

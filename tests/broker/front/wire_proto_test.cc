@@ -7,15 +7,12 @@
 
 #include "broker/front/wire_scan.h"
 #include "inference.pb.h"
-#include "shm/row.h"
-#include "tests/support/known_rows.h"
 #include "tests/support/split_body.h"
 
 namespace zerohop {
 namespace {
 
 using arctic_inference::EncodeRequest;
-using arctic_inference::EncodeResponse;
 
 std::string RandomText(std::mt19937& random, size_t most) {
   static const std::vector<std::string> kCharacters = {
@@ -94,22 +91,6 @@ TEST(WireProto, ScanNeverDisagreesWithProtobufOnDamagedMessages) {
     ASSERT_FALSE(HasFailure()) << testing::PrintToString(message);
   }
   EXPECT_GT(both, 1000) << "the comparison took place";
-}
-
-TEST(WireProto, RowsAreTheBodyOfAnEncodeResponse) {
-  const std::vector<std::string> prompts = {"one", "two", "three"};
-  for (uint32_t dim : {1u, 8u, 384u, 5000u}) {
-    EncodeResponse response;
-    ASSERT_TRUE(response.ParseFromString(KnownRows(prompts, dim)));
-    ASSERT_EQ(response.embedding_bytes_fp32_size(), 3);
-    for (int i = 0; i < 3; ++i) {
-      const std::string& blob = response.embedding_bytes_fp32(i);
-      ASSERT_EQ(blob.size(), dim * sizeof(float));
-      float last;
-      std::memcpy(&last, blob.data() + blob.size() - sizeof last, sizeof last);
-      EXPECT_EQ(last, KnownValue(PromptHash(prompts[i]), dim - 1));
-    }
-  }
 }
 
 }  // namespace

@@ -102,15 +102,6 @@ INSTANTIATE_TEST_SUITE_P(
                            "a detail that cannot be"}),
     [](const auto& one) { return std::string(one.param.name); });
 
-TEST_F(LaneGarbageTest, RowsWithoutHeadersEndAllBelief) {
-  PostNew("first");
-  PostNew("second");
-  const auto taken = replica.TakeAll();
-  good = taken[1];
-  replica.Publish(CompletionOf(taken[0], CompletionStatus::kOk));  // no row was written
-  ExpectRefused("rows without their headers");
-}
-
 TEST_F(LaneGarbageTest, SameCompletionTwiceEndsAllBelief) {
   PostNew("first");
   PostNew("second");

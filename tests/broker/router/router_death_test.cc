@@ -237,7 +237,9 @@ TEST(RouterDeath, GarbageIsReportedOnceAndItsWorkIsDoneAgain) {
   house.Serve(0);
   TestCall& call = house.Submit({"hello"});
   const auto taken = house.replica(0).TakeOne();
-  house.replica(0).Publish(CompletionOf(*taken, CompletionStatus::kOk));  // rows were not written
+  Completion garbage = CompletionOf(*taken, CompletionStatus::kOk);
+  ++garbage.rows;
+  house.replica(0).Publish(garbage);
   house.Reap();
   ASSERT_EQ(house.kills.size(), 1u);
   EXPECT_EQ(house.kills[0].replica, 0u);

@@ -8,7 +8,6 @@
 #include <vector>
 
 #include "shm/prompt_block.h"
-#include "shm/row.h"
 
 namespace zerohop {
 
@@ -39,15 +38,14 @@ bool Hand::Take(Submission* submission) {
 
 Completion Hand::Answer(const Submission& submission) {
   PromptBlockReader block(stage_.lane.request(submission), submission.rows);
-  const std::span<std::byte> response = stage_.lane.response(submission);
+  auto* rows = reinterpret_cast<float*>(stage_.lane.response(submission).data());
   std::vector<Prompt> prompts(submission.rows);
   std::vector<Prompt*> batch;
   for (uint32_t i = 0; i < submission.rows; ++i) {
     std::span<const std::byte> bytes;
     (void)block.Next(&bytes);
     prompts[i].text = {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
-    std::byte* row = response.data() + i * RowBytes(submission.dim);
-    prompts[i].row = {BeginRow(row, submission.dim), submission.dim};
+    prompts[i].row = {rows + size_t{i} * submission.dim, submission.dim};
     batch.push_back(&prompts[i]);
   }
   (void)stage_.engine.Run(batch);

@@ -37,11 +37,6 @@ uint64_t RawLane::submission_tail() const {
   return lines->submission_tail.value.load(std::memory_order_acquire);
 }
 
-uint64_t RawLane::completion_head() const {
-  const auto* lines = reinterpret_cast<const BrokerLines*>(broker_.data() + at_.broker_lines);
-  return lines->completion_head.value.load(std::memory_order_acquire);  // as the honest view does
-}
-
 Submission RawLane::submission(uint64_t position) const {
   const auto* cells = reinterpret_cast<const Submission*>(broker_.data() + at_.submission_cells);
   return cells[position & (geometry_.ring_cells - 1)];

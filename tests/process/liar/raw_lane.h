@@ -33,7 +33,6 @@ class RawLane {
 
   // What the broker writes; mapped read-only.
   uint64_t submission_tail() const;
-  uint64_t completion_head() const;
   Submission submission(uint64_t position) const;
 
   int broker_fd() const { return broker_fd_.get(); }

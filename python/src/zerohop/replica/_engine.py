@@ -11,7 +11,7 @@ from zerohop.replica._options import Options
 
 # Of a text, on average: what a batch is planned for where the engine says nothing.
 _USUAL_TOKENS = 128
-_MOST_FLOATS = 2**19 - 1  # that a row can say it has, shm/row.h
+_MOST_FLOATS = 2**19 - 1  # kMaxDim of shm/row.h
 
 
 @dataclass(frozen=True)

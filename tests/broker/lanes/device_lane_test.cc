@@ -1,0 +1,219 @@
+// Lanes whose rows lie on a device: the broker's books while rows are on their way, and the copy engine that
+// brings them. On the emulated driver, where the test plays the replica.
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <thread>
+
+#include "broker/lanes/copy_engine.h"
+#include "broker/lanes/lane_port.h"
+#include "tests/fake_cuda/test_namespace.h"
+#include "tests/support/fake_replica.h"
+#include "tests/support/test_call.h"
+
+namespace zerohop {
+namespace {
+
+using testing::HasSubstr;
+
+constexpr uint32_t kDim = 128;  // one row fills the least that the allocator gives
+constexpr char kNeverDone[] = "cuStreamQuery:err=600";
+const fake_cuda::TestNamespace kNamespace;
+
+class DeviceLaneTest : public testing::Test {
+ protected:
+  explicit DeviceLaneTest(std::chrono::nanoseconds deadline = std::chrono::hours(1)) {
+    lane->SetDevice(Must(home.MakeLaneDevice(lane->geometry().response_arena_bytes)));
+    copies = Must(CopyEngine::Create(home, bell.ringer(), deadline));
+    EngineInfo info;
+    info.dim = kDim;
+    port = std::make_shared<LanePort>(lane, bell.ringer(), info, Credit{100}, kAnyCpu, copies.get());
+    replica = std::make_unique<FakeReplica>(*lane, bell);
+  }
+  ~DeviceLaneTest() override {
+    Break("");
+    // Of a device that was lost nothing is given back: its host memory stays registered, and must not be mapped
+    // anew for the next test of this process.
+    if (home.lost()) new auto(std::make_pair(std::move(lane), std::move(staging)));
+  }
+
+  static void Break(const char* faults) {
+    ASSERT_EQ(fakecu_set_faults(::getpid(), faults), cuda::CUDA_SUCCESS);
+  }
+  static uint64_t Count(const char* counter) { return fakecu_counter(::getpid(), counter); }
+
+  ShardRef PostNew(const std::string& prompt) {
+    TestCall& call = *calls.emplace_back(std::make_unique<TestCall>(std::vector<std::string>{prompt}));
+    auto shard = std::make_shared<Shard>();
+    shard->ticket = call.ticket().get();
+    shard->body = &call.ticket()->body;
+    shard->count = 1;
+    shard->tokens = 1;
+    shard->request_bytes = prompt.size();
+    EXPECT_EQ(port->Post(shard, false), PostResult::kPosted);
+    return shard;
+  }
+  // The replica's part: the row on the device, whole, then the completion.
+  void Answer(const Submission& submission) {
+    const std::string rows = KnownRows(replica->Prompts(submission), kDim);
+    std::memcpy(staging.data(), rows.data(), rows.size());
+    const CudaDriver& driver = device->driver();
+    ASSERT_TRUE(device->Enter().ok());
+    ASSERT_EQ(driver.cuMemcpyHtoDAsync_v2(lane->device()->on_device(submission.response_offset),
+                                          staging.data(), rows.size(), stream.get()),
+              cuda::CUDA_SUCCESS);
+    ASSERT_EQ(driver.cuStreamSynchronize(stream.get()), cuda::CUDA_SUCCESS);
+    replica->Publish(CompletionOf(submission, CompletionStatus::kOk));
+  }
+  void AnswerAll() {
+    for (const Submission& submission : replica->TakeAll()) Answer(submission);
+  }
+  // Until `count` shards are back, or the lane is found broken.
+  std::vector<Finished> ReapUntil(size_t count) {
+    std::vector<Finished> finished;
+    while (port->Reap(&finished) && finished.size() < count) std::this_thread::yield();
+    return finished;
+  }
+  std::vector<Finished> ReapOnce() {
+    std::vector<Finished> finished;
+    EXPECT_TRUE(port->Reap(&finished)) << port->garbage();
+    return finished;
+  }
+  static std::string Text(const RowBlock& rows) {
+    return {reinterpret_cast<const char*>(rows.bytes().data()), rows.bytes().size()};
+  }
+
+  std::shared_ptr<const CudaDevice> device = Must(CudaDevice::Open("0"));
+  CudaStream stream = Must(CudaStream::Create(device));
+  Segment staging = Must(Segment::Create("staging", kPageBytes, Access::kReadWrite));
+  RegisteredPages pages = Must(RegisteredPages::Register(device, staging.data(), kPageBytes));
+  DeviceReturn home{device, false};
+  BrokerBell bell = Must(BrokerBell::Create());
+  std::shared_ptr<BrokerLane> lane =
+      std::make_shared<BrokerLane>(Must(BrokerLane::Create({7, 3, 1}, SmallGeometry())));
+  std::unique_ptr<CopyEngine> copies;
+  std::vector<std::unique_ptr<TestCall>> calls;
+  std::unique_ptr<FakeReplica> replica;
+  std::shared_ptr<LanePort> port;
+};
+
+TEST_F(DeviceLaneTest, RowsComeToTheHostOnce) {
+  const uint64_t before = Count("bytes_dtoh");
+  const ShardRef first = PostNew("one");
+  PostNew("another");
+  AnswerAll();
+  const auto finished = ReapUntil(2);
+  ASSERT_EQ(finished.size(), 2u) << port->garbage();
+  for (const Finished& done : finished) {
+    EXPECT_EQ(done.status, CompletionStatus::kOk);
+    const std::string prompt = done.shard == first ? "one" : "another";
+    EXPECT_EQ(Text(done.rows), KnownRows(std::vector<std::string>{prompt}, kDim));
+  }
+  EXPECT_EQ(Count("bytes_dtoh") - before, 2 * kDim * sizeof(float));
+  EXPECT_EQ(Count("pageable_copies"), 0u);
+}
+
+TEST_F(DeviceLaneTest, AReplicaHasItsCreditBackWhileRowsAreOnTheirWay) {
+  PostNew("one");
+  Break(kNeverDone);
+  AnswerAll();
+  EXPECT_TRUE(ReapOnce().empty());
+  EXPECT_EQ(port->tokens_in_flight(), 0u);
+  EXPECT_EQ(port->shards_in_flight(), 1u);
+  EXPECT_FALSE(port->FindOldest()) << "the replica does not hold it any more";
+  Break("");
+  EXPECT_EQ(ReapUntil(1).size(), 1u);
+  EXPECT_EQ(port->shards_in_flight(), 0u);
+}
+
+TEST_F(DeviceLaneTest, ASecondCompletionWhileRowsAreOnTheirWayIsGarbage) {
+  PostNew("one");
+  Break(kNeverDone);
+  const Submission submission = replica->TakeAll().at(0);
+  Answer(submission);
+  EXPECT_TRUE(ReapOnce().empty());
+  replica->Publish(CompletionOf(submission, CompletionStatus::kOk));
+  std::vector<Finished> finished;
+  EXPECT_FALSE(port->Reap(&finished));
+  EXPECT_THAT(port->garbage(), HasSubstr("what was not submitted"));
+}
+
+TEST_F(DeviceLaneTest, WhatWasLandingWhenItsReplicaDiedGoesToOthersAndIsNoSuspect) {
+  const ShardRef landing = PostNew("complete");
+  Break(kNeverDone);
+  AnswerAll();
+  EXPECT_TRUE(ReapOnce().empty());
+  const ShardRef begun = PostNew("begun");
+  (void)replica->TakeAll();
+  std::vector<Finished> finished;
+  std::vector<Orphan> orphans;
+  port->Abandon(&finished, &orphans);
+  ASSERT_EQ(orphans.size(), 2u);
+  EXPECT_EQ(orphans[0].shard, landing);
+  EXPECT_FALSE(orphans[0].taken);
+  EXPECT_EQ(orphans[1].shard, begun);
+  EXPECT_TRUE(orphans[1].taken);
+}
+
+TEST_F(DeviceLaneTest, ALaneGoesWhileItsRowsAreOnTheirWayAndItsMemoryStays) {
+  PostNew("one");
+  Break(kNeverDone);
+  AnswerAll();
+  EXPECT_TRUE(ReapOnce().empty());
+  const std::weak_ptr<BrokerLane> gone = lane;
+  port.reset();
+  replica.reset();
+  lane.reset();
+  EXPECT_FALSE(gone.expired()) << "the copy still writes to it";
+  Break("");
+  while (!gone.expired()) std::this_thread::yield();
+}
+
+TEST_F(DeviceLaneTest, NeighboursThatWaitAreCopiedAtOnce) {
+  const uint64_t before = Count("copies_dtoh");
+  Break(kNeverDone);
+  PostNew("the first");
+  AnswerAll();
+  EXPECT_TRUE(ReapOnce().empty());
+  while (Count("copies_dtoh") == before)
+    std::this_thread::yield();  // it is on its way, and holds up the rest
+  for (int i = 0; i < 5; ++i) PostNew(std::to_string(i));
+  AnswerAll();
+  EXPECT_TRUE(ReapOnce().empty());
+  Break("");
+  EXPECT_EQ(ReapUntil(6).size(), 6u);
+  EXPECT_EQ(Count("copies_dtoh") - before, 2u);
+}
+
+TEST_F(DeviceLaneTest, ADeviceThatFailsBreaksTheLaneAndIsLostForGood) {
+  PostNew("one");
+  Break("cuMemcpyDtoHAsync:err=700");
+  AnswerAll();
+  EXPECT_TRUE(ReapUntil(1).empty());
+  EXPECT_THAT(port->garbage(), HasSubstr("CUDA_ERROR_ILLEGAL_ADDRESS"));
+  EXPECT_TRUE(home.lost());
+  EXPECT_TRUE(absl::IsUnavailable(home.MakeLaneDevice(64 << 10).status()));
+  std::vector<Finished> finished;
+  std::vector<Orphan> orphans;
+  port->Abandon(&finished, &orphans);
+  ASSERT_EQ(orphans.size(), 1u) << "its request is not lost";
+  EXPECT_FALSE(orphans[0].taken);
+}
+
+class HastyDeviceLaneTest : public DeviceLaneTest {
+ protected:
+  HastyDeviceLaneTest() : DeviceLaneTest(std::chrono::nanoseconds(0)) {}
+};
+
+TEST_F(HastyDeviceLaneTest, CopiesThatDoNotEndInTimeLoseTheDevice) {
+  PostNew("one");
+  Break(kNeverDone);
+  AnswerAll();
+  EXPECT_TRUE(ReapUntil(1).empty());
+  EXPECT_THAT(home.reason(), HasSubstr("do not end"));
+}
+
+}  // namespace
+}  // namespace zerohop

@@ -1,0 +1,53 @@
+"""A GPU for a server under test: that of the emulated driver, in a namespace of its own."""
+
+import itertools
+import json
+import os
+import pathlib
+import subprocess
+import tempfile
+
+BIN = os.environ["ZEROHOP_BIN"]
+LIBRARY = pathlib.Path(BIN).parent / "tests" / "fake_cuda"
+PROGRAM = f"{BIN}/zerohop-device-replica"
+_numbers = itertools.count()
+
+
+class EmulatedGpu:
+    """What a server and its replicas need to see it, and what it counted of them."""
+
+    def __init__(self):
+        self.namespace = f"process-{os.getpid()}-{next(_numbers)}"
+        self.folder = tempfile.TemporaryDirectory()
+        self.report_file = pathlib.Path(self.folder.name, "report")
+
+    def flags(self, return_path):
+        return (f"--replica-program={PROGRAM}", f"--return={return_path}")
+
+    def env(self):
+        # Work that begins late shows who looks too early: fresh memory reads as NaN.
+        return {"LD_LIBRARY_PATH": str(LIBRARY), "FAKECU_NS": self.namespace, "FAKECU_REPORT": str(self.report_file),
+                "FAKECU_DELAY_US": os.environ.get("FAKECU_DELAY_US", "200"),
+                "FAKECU_UB": os.environ.get("FAKECU_UB", "abort")}
+
+    def _hook(self, *arguments):
+        command = [str(LIBRARY / "fakecu"), *map(str, arguments)]
+        return subprocess.run(command, check=True, capture_output=True, text=True, env={**os.environ, **self.env()}).stdout
+
+    def count(self, name, pid=0):
+        """A counter of tests/fake_cuda/counters.h; of all processes there have been, or of a living one."""
+        return int(self._hook("counter", pid, name))
+
+    def break_(self, faults, pid=0):
+        """Faults (tests/fake_cuda/faults.h) of a living process, or of all, and those to come; "" ends them."""
+        self._hook("faults", pid, faults)
+
+    def reports(self):
+        """Of the processes that have ended by themselves: pid -> {"leaks": …, "counters": …}."""
+        lines = self.report_file.read_text().splitlines() if self.report_file.exists() else []
+        return {report["pid"]: report for report in map(json.loads, lines)}
+
+    def remove(self):
+        for file in pathlib.Path("/dev/shm").glob(f"fakecu-{self.namespace}*"):
+            file.unlink(missing_ok=True)
+        self.folder.cleanup()

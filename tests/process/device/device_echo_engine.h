@@ -1,0 +1,15 @@
+#pragma once
+
+// The echo engine with its rows on a GPU: computed on the host, then copied to
+// the device by work on a stream, as late as the driver likes. For tests of what
+// lies between an engine on a GPU and the broker; runs on any driver.
+
+#include <memory>
+
+#include "replica_shim/engine.h"
+
+namespace zerohop {
+
+std::unique_ptr<Engine> MakeDeviceEchoEngine();
+
+}  // namespace zerohop

@@ -1,0 +1,216 @@
+"""Rows that are born on a GPU: both ways to the client, what they cost, and what happens when the device fails.
+
+On the emulated driver, whose work begins late and whose fresh memory reads as NaN: a row that is looked at
+before the device has finished is a wrong row.
+"""
+
+import os
+import signal
+import subprocess
+import tempfile
+import unittest
+
+import inference_pb2 as pb
+import numpy as np
+from device import PROGRAM, EmulatedGpu
+from load import DIM, Load
+from server import BIN, PATIENCE_S, Server, echo_rows, field_of, rows_of, until
+
+PROOF_BYTES = 8  # that an importer reads of an arena, once
+TEXTS = [f"text {i}" for i in range(100)]
+
+
+def serve(return_path, *flags, **options):
+    """A server whose replicas have a GPU; `gpu` on it is that of its processes."""
+    gpu = EmulatedGpu()
+    options["env"] = {**gpu.env(), **options.get("env", {})}
+    server = Server(*gpu.flags(return_path), f"--echo-dim={DIM}", *flags, **options)
+    server.gpu = gpu
+    return server
+
+
+def refusal(*flags, env=None, gpu=None):
+    """What a server that cannot start says."""
+    gpu = gpu or EmulatedGpu()
+    try:
+        command = [f"{BIN}/zerohop", "serve", "--host=127.0.0.1", "--port=0", "--engine=echo", "--num-replicas=2",
+                   "--response-arena-mib=16", *flags]
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, env={**os.environ, **gpu.env(), **(env or {})})
+        assert ended.returncode == 1, (ended.returncode, ended.stderr)
+        return ended.stderr.splitlines()[-1]
+    finally:
+        gpu.remove()
+
+
+def paths(server):
+    return [field_of(r, "return") for r in server.info().replica_infos]
+
+
+class Paths(unittest.TestCase):
+    def check_rows(self, server):
+        np.testing.assert_array_equal(rows_of(server.encode(TEXTS)), echo_rows(TEXTS, DIM))
+
+    def check_nothing_is_left(self, server, processes):
+        pid = server.process.pid
+        server.channel.close()
+        self.assertEqual(server.stop(), 0)
+        reports = server.gpu.reports()
+        self.assertEqual(len(reports), processes)
+        for report in reports.values():
+            self.assertEqual(set(report["leaks"].values()), {0}, report)
+            self.assertEqual(report["counters"]["undefined"], 0)
+            self.assertEqual(report["counters"]["pageable_copies"], 0)
+        return reports, pid
+
+    def test_by_cuda_ipc_the_broker_alone_copies_to_the_host_and_each_byte_once(self):
+        with serve("cuda_ipc") as server:
+            self.assertEqual(paths(server), ["cuda_ipc"] * 2)
+            self.check_rows(server)
+            reports, broker = self.check_nothing_is_left(server, processes=3)
+            self.assertEqual(reports.pop(broker)["counters"]["bytes_dtoh"], len(TEXTS) * DIM * 4)
+            for replica in reports.values():
+                self.assertEqual(replica["counters"]["bytes_dtoh"], PROOF_BYTES)
+                self.assertEqual((replica["counters"]["opens"], replica["counters"]["closes"]), (1, 1))
+
+    def test_by_the_host_the_replicas_copy_and_the_broker_has_no_context(self):
+        for path in ("host", "auto"):
+            with serve(path) as server:
+                self.assertEqual(paths(server), ["host"] * 2)
+                self.check_rows(server)
+                reports, broker = self.check_nothing_is_left(server, processes=2)
+                self.assertNotIn(broker, reports)
+                self.assertEqual(sum(r["counters"]["bytes_dtoh"] for r in reports.values()), len(TEXTS) * DIM * 4)
+
+    def test_a_device_is_chosen_by_its_uuid(self):
+        with serve("cuda_ipc", env={"FAKECU_DEVICES": "2"}) as server:
+            first = field_of(server.info().replica_infos[0], "device")
+        with serve("cuda_ipc", "--device=1", env={"FAKECU_DEVICES": "2"}) as server:
+            second = field_of(server.info().replica_infos[0], "device")
+            self.check_rows(server)
+        self.assertTrue(first.startswith("GPU-") and second.startswith("GPU-"))
+        self.assertNotEqual(first, second)
+        with serve("cuda_ipc", f"--device={second}", env={"FAKECU_DEVICES": "2"}) as server:
+            self.assertEqual(field_of(server.info().replica_infos[0], "device"), second)
+
+
+class Refusals(unittest.TestCase):
+    def test_without_a_driver(self):
+        with tempfile.TemporaryDirectory() as empty:
+            self.assertIn("no CUDA driver", refusal("--return=cuda_ipc", env={"LD_LIBRARY_PATH": empty}))
+
+    def test_an_engine_on_the_host(self):
+        self.assertIn("born on the host", refusal("--return=cuda_ipc"))
+
+    def test_a_device_that_there_is_not(self):
+        sentence = refusal("--return=cuda_ipc", "--device=7", f"--replica-program={PROGRAM}")
+        self.assertIn("no device 7", sentence)
+        self.assertIn("0 (GPU-", sentence)
+
+    def test_a_device_for_an_engine_on_the_cpu(self):
+        self.assertIn("runs on the CPU", refusal("--device=0"))
+
+    def test_no_room_on_the_device(self):
+        self.assertIn("allocate", refusal("--return=cuda_ipc", f"--replica-program={PROGRAM}", env={"FAKECU_TOTAL_MB": "20"}))
+
+    def test_a_device_that_cannot_share_its_memory(self):
+        integrated = {"FAKECU_ATTRIBUTES": "18=1"}
+        self.assertIn("Jetson", refusal("--return=cuda_ipc", f"--replica-program={PROGRAM}", env=integrated))
+
+    def test_equal_pids_in_two_namespaces(self):
+        sentence = refusal("--return=cuda_ipc", f"--replica-program={PROGRAM}", env={"FAKECU_PID": "1"})
+        self.assertIn("--pid=host", sentence)
+
+    def test_attached_replicas(self):
+        ended = subprocess.run([f"{BIN}/zerohop", "serve", "--engine=echo", "--replica-mode=attach", "--control-socket=/tmp/x",
+                                "--return=cuda_ipc"], capture_output=True, text=True, timeout=PATIENCE_S)
+        self.assertEqual(ended.returncode, 2)
+        self.assertIn("spawned", ended.stderr)
+
+
+class Failures(unittest.TestCase):
+    """Under load: no request is lost, none is answered wrong."""
+
+    def check_under_load(self, server, break_, healed, what):
+        load = Load(server, clients=8)
+        load.wait_answers(50)
+        break_()
+        until(healed, what)
+        load.wait_answers(50)
+        load.check(self)
+
+    def restarts(self, server):
+        return [int(field_of(r, "restarts")) for r in server.info().replica_infos]
+
+    def check_fallback(self, faults, reason, *flags):
+        with serve("cuda_ipc", *flags) as server:
+            self.check_under_load(server, lambda: server.gpu.break_(faults, server.process.pid),
+                                  lambda: paths(server) == ["host"] * 2, "rows return by the host")
+            self.assertIn(reason, field_of(server.info().replica_infos[0], "return_reason"))
+            self.assertIn("by the host", server.stub.HealthCheck(pb.HealthCheckRequest()).message)
+            server.channel.close()
+            self.assertEqual(server.stop(), 0)
+
+    def test_a_broker_that_loses_its_device_goes_on_by_the_host(self):
+        self.check_fallback("async:err=700", "CUDA_ERROR_ILLEGAL_ADDRESS")
+
+    def test_copies_that_never_end_are_given_up(self):
+        self.check_fallback("async:hang", "do not end", "--step-timeout=1")
+
+    def test_a_copy_that_the_driver_refuses(self):
+        self.check_fallback("cuMemcpyDtoHAsync:err=2", "CUDA_ERROR_OUT_OF_MEMORY")
+
+    def test_a_replica_that_loses_its_device_is_replaced(self):
+        for path in ("cuda_ipc", "host"):
+            with self.subTest(path=path), serve(path) as server:
+                victim = server.replica_pids()[0]
+                self.check_under_load(server, lambda: server.gpu.break_("async:err=700", victim),
+                                      lambda: self.restarts(server)[0] > 0, "it is replaced")
+                server.wait_healthy(2)
+                self.assertEqual(paths(server), [path] * 2)
+                self.assertIn("CUDA_ERROR_ILLEGAL_ADDRESS", field_of(server.info().replica_infos[0], "last_death"))
+
+    def test_a_replica_whose_device_hangs_is_replaced(self):
+        with serve("cuda_ipc", "--step-timeout=1") as server:
+            victim = server.replica_pids()[0]
+            self.check_under_load(server, lambda: server.gpu.break_("async:hang", victim),
+                                  lambda: victim not in server.replica_pids() and self.restarts(server)[0] > 0, "it is replaced")
+            server.wait_healthy(2)
+            self.assertEqual(paths(server), ["cuda_ipc"] * 2)
+
+    def test_a_replica_that_cannot_open_the_arena_returns_by_the_host(self):
+        with serve("cuda_ipc") as server:
+            server.gpu.break_("cuIpcOpenMemHandle:err=400")
+            victim = server.replica_pids()[0]
+            self.check_under_load(server, lambda: os.kill(victim, signal.SIGKILL),
+                                  lambda: paths(server) == ["host", "cuda_ipc"], "it is back by another path")
+            self.assertIn("CUDA_ERROR_INVALID_HANDLE", field_of(server.info().replica_infos[0], "return_reason"))
+
+    def test_each_generation_opens_its_arena_once_and_nothing_is_pageable(self):
+        with serve("cuda_ipc") as server:
+            load = Load(server, clients=8)
+            for victim in server.replica_pids():
+                load.wait_answers(50)
+                os.kill(victim, signal.SIGKILL)
+                until(lambda victim=victim: victim not in server.replica_pids(), "its death is seen")
+                server.wait_healthy(2)
+            load.wait_answers(50)
+            load.check(self)
+            self.assertEqual(server.gpu.count("opens"), 4)
+            self.assertEqual(server.gpu.count("mappings"), 4)
+            self.assertEqual(server.gpu.count("pageable_copies"), 0)
+            self.assertEqual(server.gpu.count("bytes_dtoh", server.process.pid) % (4 * DIM), 0)
+
+    def test_an_arena_that_finds_no_room_later_is_done_without(self):
+        with serve("cuda_ipc") as server:
+            server.gpu.break_("cuMemAlloc:err=2", server.process.pid)
+            for _ in range(2):  # the lane of the next generation is there before
+                victim = server.replica_pids()[0]
+                os.kill(victim, signal.SIGKILL)
+                until(lambda: victim not in server.replica_pids(), "its death is seen")
+                server.wait_healthy(2)
+            self.assertEqual(paths(server), ["host", "cuda_ipc"])
+            np.testing.assert_array_equal(rows_of(server.encode(TEXTS)), echo_rows(TEXTS, DIM))
+
+
+if __name__ == "__main__":
+    unittest.main()
