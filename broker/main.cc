@@ -55,9 +55,12 @@ void PrepareProcess() {
   }
 }
 
-absl::Status CheckRoom(const SupervisorOptions& options) {
-  const LaneOffsets at = OffsetsOf(options.geometry);
-  return CheckMemory(options.replicas, at.broker_bytes + at.replica_bytes, AvailableMemoryBytes());
+absl::Status CheckRoom(const ServeOptions& options) {
+  const LaneGeometry& geometry = options.supervisor.geometry;
+  const LaneOffsets at = OffsetsOf(geometry);
+  const uint64_t landing = options.device.cuda_ipc ? geometry.response_arena_bytes : 0;
+  return CheckMemory(options.supervisor.replicas, at.broker_bytes + at.replica_bytes + landing,
+                     AvailableMemoryBytes());
 }
 
 // Null where rows return by the host.
@@ -87,7 +90,7 @@ int Serve(int argc, char** argv) {
   spdlog::set_level(spdlog::level::from_str(options.log_level));
   PrepareProcess();
   ShutdownSignal shutdown;
-  if (absl::Status room = CheckRoom(options.supervisor); !room.ok()) return Refuse(room);
+  if (absl::Status room = CheckRoom(options); !room.ok()) return Refuse(room);
   auto bell = BrokerBell::Create();
   if (!bell.ok()) return Refuse(bell.status());
 

@@ -36,6 +36,7 @@ FROM_THE_START = {
     "claims_dim_9": "^loaded another model",
     "claims_dim_0": GARBAGE + "bad control message",
     "claims_max_tokens_1": "^loaded another model",
+    "claims_a_device": GARBAGE + "took a device that was not offered",
     "claims_huge_dim": "too large for the response arena",
     "ready_without_a_lane": GARBAGE + "ready without a ready lane",
 }

@@ -165,14 +165,15 @@ absl::Status ServeLane(const LiarOptions& lies, ControlChannel& control, Control
   const Trigger trigger(lies.lie_while);
   Stage stage{trigger, raw, *lane, control, **engine};
   const SideThread side(stage, offer, !liar || beside == nullptr || beside->beats);
+  Ready ready{*info};
   // The first generation of the honest waits until the first word was the liar's.
   if (!liar && offer.generation == 1 && claim != nullptr && trigger.Pulled()) trigger.Await(false);
-  if (liar && claim != nullptr && trigger.Pulled()) claim->tell(&*info);
+  if (liar && claim != nullptr && trigger.Pulled()) claim->tell(&ready);
   if (!liar || claim == nullptr || claim->marks_ready) lane->MarkReady();
   if (liar && claim != nullptr) Confess();
-  if (absl::Status sent = control.Send(Ready{*info}); !sent.ok()) return sent;
-  if (liar) End(Play(stage, *lie, *info, side));
-  return Worker(*lane, **engine, *info, [&] { return side.orders(); }).Serve();
+  if (absl::Status sent = control.Send(ready); !sent.ok()) return sent;
+  if (liar) End(Play(stage, *lie, ready.info, side));
+  return Worker(*lane, **engine, ready.info, [&] { return side.orders(); }).Serve();
 }
 
 absl::Status Serve(const LiarOptions& lies, ControlChannel& control, const ReplicaOptions& options) {

@@ -71,7 +71,7 @@ struct Flow {
   std::function<void(Stage&, Hand&)> tell;  // in place of the loop; need not return
 };
 struct Claim {
-  std::function<void(EngineInfo*)> tell;
+  std::function<void(Ready*)> tell;
   bool marks_ready = true;
 };
 using Lie = std::variant<Beside, Record, Flow, Claim>;

@@ -98,19 +98,23 @@ const std::map<std::string_view, Lie>& Lies() {
          ::shutdown(stage.control.fd(), SHUT_WR);
        }}},
       {"prints_noise", Beside{PrintNoise}},
-      {"claims_dim_1", Claim{[](EngineInfo* info) { info->dim = 1; }}},
-      {"claims_dim_0", Claim{[](EngineInfo* info) { info->dim = 0; }}},
-      {"claims_huge_dim", Claim{[](EngineInfo* info) { info->dim = kMaxDim; }}},
-      {"claims_dim_9", Claim{[](EngineInfo* info) { info->dim = 9; }}},
-      {"claims_max_tokens_1", Claim{[](EngineInfo* info) { info->max_tokens = 1; }}},
-      {"claims_max_tokens_0", Claim{[](EngineInfo* info) { info->max_tokens = 0; }}},
-      {"claims_no_batch", Claim{[](EngineInfo* info) { info->batch_tokens = info->batch_prompts = 0; }}},
-      {"claims_huge_numbers", Claim{[](EngineInfo* info) {
-         info->max_tokens = info->vocabulary = info->batch_tokens = info->batch_prompts = ~0u;
+      {"claims_dim_1", Claim{[](Ready* ready) { ready->info.dim = 1; }}},
+      {"claims_dim_0", Claim{[](Ready* ready) { ready->info.dim = 0; }}},
+      {"claims_huge_dim", Claim{[](Ready* ready) { ready->info.dim = kMaxDim; }}},
+      {"claims_dim_9", Claim{[](Ready* ready) { ready->info.dim = 9; }}},
+      {"claims_max_tokens_1", Claim{[](Ready* ready) { ready->info.max_tokens = 1; }}},
+      {"claims_max_tokens_0", Claim{[](Ready* ready) { ready->info.max_tokens = 0; }}},
+      {"claims_no_batch", Claim{[](Ready* ready) { ready->info.batch_tokens = ready->info.batch_prompts = 0; }}},
+      {"claims_huge_numbers", Claim{[](Ready* ready) {
+         EngineInfo& info = ready->info;
+         info.max_tokens = info.vocabulary = info.batch_tokens = info.batch_prompts = ~0u;
        }}},
       {"claims_strange_names",
-       Claim{[](EngineInfo* info) { info->engine = info->dtype = info->task = Noise(5000); }}},
-      {"ready_without_a_lane", Claim{[](EngineInfo*) {}, /*marks_ready=*/false}},
+       Claim{[](Ready* ready) {
+         ready->info.engine = ready->info.dtype = ready->info.task = Noise(5000);
+       }}},
+      {"claims_a_device", Claim{[](Ready* ready) { ready->taken.path = ReturnPath::kCudaIpc; }}},
+      {"ready_without_a_lane", Claim{[](Ready*) {}, /*marks_ready=*/false}},
   };
   return lies;
 }
