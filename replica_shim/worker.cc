@@ -207,13 +207,18 @@ void Worker::Fail(Job* job, CompletionStatus status, uint32_t prompt, std::strin
 // Rows on a device are there when the device says so; the broker looks as soon as a completion is published.
 absl::Status Worker::LandFinished() {
   if (rows_ == nullptr) return absl::OkStatus();
-  bool any = false;
-  for (const Job& job : jobs_) {
+  std::vector<Job*> landing;
+  for (Job& job : jobs_) {
     if (!job.ok() || !job.finished()) continue;
     if (absl::Status begun = rows_->Begin(job.submission); !begun.ok()) return begun;
-    any = true;
+    landing.push_back(&job);
   }
-  return any ? rows_->Land() : absl::OkStatus();
+  if (landing.empty()) return absl::OkStatus();
+  const Clock::time_point begin = Clock::now();
+  absl::Status landed = rows_->Land();
+  const auto busy = static_cast<uint64_t>(Nanoseconds(Clock::now() - begin));
+  for (Job* job : landing) job->end.busy_ns += busy;  // Run returned before the device was done
+  return landed;
 }
 
 absl::Status Worker::PublishFinished() {

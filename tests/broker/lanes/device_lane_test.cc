@@ -34,9 +34,10 @@ class DeviceLaneTest : public testing::Test {
   }
   ~DeviceLaneTest() override {
     Break("");
-    // Of a device that was lost nothing is given back: its host memory stays registered, and must not be mapped
-    // anew for the next test of this process.
-    if (home.lost()) new auto(std::make_pair(std::move(lane), std::move(staging)));
+    // Of a device that was lost nothing is given back: its host memory stays registered, and must not be
+    // mapped anew for the next test of this process.
+    static auto& kept = *new std::vector<std::pair<std::shared_ptr<BrokerLane>, Segment>>;
+    if (home.lost()) kept.emplace_back(std::move(lane), std::move(staging));
   }
 
   static void Break(const char* faults) {
