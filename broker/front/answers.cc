@@ -11,7 +11,10 @@
 namespace zerohop {
 namespace {
 
-void AppendVarint(uint64_t value, std::string* out) {
+// With an id as usual, a UUID, it needs no memory of its own.
+using HeaderText = absl::InlinedVector<char, 96>;
+
+void AppendVarint(uint64_t value, HeaderText* out) {
   while (value >= 0x80) {
     out->push_back(static_cast<char>(value | 0x80));
     value >>= 7;
@@ -20,18 +23,17 @@ void AppendVarint(uint64_t value, std::string* out) {
 }
 
 // Fields 1 to 3, and the frame of the first row.
-std::string HeaderOf(const std::string& request_id, int32_t n_prompts, uint32_t dim) {
-  std::string header;
-  header.reserve(request_id.size() + 28);
+HeaderText HeaderOf(const std::string& request_id, int32_t n_prompts, uint32_t dim) {
+  HeaderText header;
   header.push_back(0x0a);
   AppendVarint(request_id.size(), &header);
-  header += request_id;
+  header.insert(header.end(), request_id.begin(), request_id.end());
   header.push_back(0x10);
   AppendVarint(static_cast<uint64_t>(n_prompts), &header);
   header.push_back(0x18);
   AppendVarint(dim, &header);
   const auto frame = RowFrame(dim);
-  header.append(reinterpret_cast<const char*>(frame.data()), frame.size());
+  header.insert(header.end(), frame.begin(), frame.end());
   return header;
 }
 
@@ -101,7 +103,8 @@ Reply::Reply(std::span<const grpc_slice> slices)
     : bytes_(reinterpret_cast<const grpc::Slice*>(slices.data()), slices.size()) {}
 
 Reply FrameEmbeddings(const std::string& request_id, int32_t n_prompts, Answer answer) {
-  const grpc::Slice header(HeaderOf(request_id, n_prompts, answer.dim));
+  const HeaderText text = HeaderOf(request_id, n_prompts, answer.dim);
+  const grpc::Slice header(text.data(), text.size());
   absl::InlinedVector<grpc::Slice, 1> blocks;
   blocks.reserve(answer.rows.size());
   // Borrowed from the two above: one reference a slice, taken by Reply, is one atomic addition.

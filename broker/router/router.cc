@@ -122,9 +122,7 @@ void Router::Enlist(const std::shared_ptr<Ticket>& ticket, Clock::time_point now
   if (auto why = ComesTooLate(*ticket, tokens, now)) {
     return AnswerTicket(*ticket, {Outcome::kOverloaded, *std::move(why)}, effects);
   }
-  live_.push_back(ticket);
-  ticket->live = std::prev(live_.end());
-  by_id_.emplace(ticket->request_id, ticket.get());
+  live_.Add(ticket);
   Cut(ticket, plan);
 }
 
@@ -154,9 +152,9 @@ void Router::Cut(const std::shared_ptr<Ticket>& ticket, std::span<const ShardRan
 void Router::CutAgain() {
   dispatcher_.DropWaiting();
   for (Replica& replica : replicas_) replica.condemned.clear();
-  for (const auto& ticket : live_) {
+  live_.ForEach([this](const std::shared_ptr<Ticket>& ticket) {
     Cut(ticket, PlanShards(ticket->body, models_.back()->max_tokens, 1, shard_limits_));
-  }
+  });
 }
 
 Router::Clock::time_point Router::DeadlineOf(const Ticket& ticket) const {
@@ -296,10 +294,7 @@ void Router::AnswerTicket(Ticket& ticket, Answer answer, Effects* effects) {
   }
   ticket.rows.clear();
   ticket.body = RequestBody();  // shards that still wait are dropped without looking into it
-  auto [entry, end] = by_id_.equal_range(ticket.request_id);
-  while (entry != end && entry->second != &ticket) ++entry;
-  by_id_.erase(entry);
-  live_.erase(ticket.live);  // the last reference, unless a replica still holds a shard
+  (void)live_.Remove(ticket);   // the last reference, unless a replica still holds a shard
 }
 
 // Answers a ticket that has not come back, and asks replicas not to begin with it.
@@ -324,10 +319,7 @@ size_t Router::Abort(std::string_view request_id) {
   Effects effects;
   {
     std::lock_guard lock(dispatch_);
-    auto [first, last] = by_id_.equal_range(request_id);
-    std::vector<std::shared_ptr<Ticket>> tickets;
-    for (auto entry = first; entry != last; ++entry) tickets.push_back(*entry->second->live);
-    for (const auto& ticket : tickets)
+    for (const auto& ticket : live_.Find(request_id))
       Withdraw(*ticket, {Outcome::kWithdrawn, "The request was aborted"}, &effects);
   }
   const size_t count = effects.answers.size();
@@ -341,9 +333,10 @@ void Router::BeginLeaving() {
 }
 
 void Router::ExpireOld(Clock::time_point now, Effects* effects) {
-  while (!live_.empty() && live_.front()->arrived_at + options_.forward_timeout <= now) {
-    const std::shared_ptr<Ticket> ticket = live_.front();  // keeps it while it is answered
-    Expire(*ticket, effects);
+  for (;;) {
+    const std::shared_ptr<Ticket> oldest = live_.Oldest();  // keeps it while it is answered
+    if (oldest == nullptr || now < oldest->arrived_at + options_.forward_timeout) return;
+    Expire(*oldest, effects);
   }
 }
 

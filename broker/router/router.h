@@ -17,13 +17,11 @@
 #include <atomic>
 #include <chrono>
 #include <functional>
-#include <list>
 #include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <vector>
 
 #include "broker/lanes/lane_port.h"
@@ -31,6 +29,7 @@
 #include "broker/replicas/supervisor.h"
 #include "broker/router/admission.h"
 #include "broker/router/dispatcher.h"
+#include "broker/router/live_tickets.h"
 #include "broker/router/replica_conduct.h"
 #include "broker/router/service_rate.h"
 #include "broker/router/shard_plan.h"
@@ -176,8 +175,7 @@ class Router final : public LaneObserver, public Reaper {
   std::vector<Replica> replicas_;
   Clock::time_point next_judgement_;
   Clock::time_point none_serve_since_ = Clock::time_point::min();
-  std::list<std::shared_ptr<Ticket>> live_;  // oldest first
-  std::unordered_multimap<std::string_view, Ticket*> by_id_;
+  LiveTickets live_;
 };
 
 }  // namespace zerohop

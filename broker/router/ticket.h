@@ -10,9 +10,10 @@
 // Guarded by the dispatch lock from Submit on; before that it belongs to the
 // call that made it. Shards keep it alive while a replica may still refer to it.
 
+#include <boost/intrusive/list_hook.hpp>
+#include <boost/intrusive/set_hook.hpp>
 #include <chrono>
 #include <cstdint>
-#include <list>
 #include <memory>
 #include <string>
 
@@ -58,7 +59,8 @@ class AnswerSink {
   virtual void OnAnswer(Answer answer) = 0;
 };
 
-struct Ticket {
+// Its links are those of LiveTickets.
+struct Ticket : boost::intrusive::list_base_hook<>, boost::intrusive::set_base_hook<> {
   std::string request_id;
   RequestBody body;
   int32_t priority = 0;                              // lower is served earlier
@@ -69,9 +71,9 @@ struct Ticket {
   // The router's.
   uint64_t cost_bytes = 0;  // request and answer, as admitted
   absl::InlinedVector<Shard, 1> shards;
-  RowBlocks rows;                                     // one per shard, as they come back
-  size_t unfinished = 0;                              // shards without rows
-  std::list<std::shared_ptr<Ticket>>::iterator live;  // in the router's list, oldest first
+  RowBlocks rows;                     // one per shard, as they come back
+  size_t unfinished = 0;              // shards without rows
+  std::shared_ptr<Ticket> kept_live;  // itself, while it is among the live ones
 
   bool answered() const { return sink == nullptr; }
 };
