@@ -64,23 +64,26 @@ absl::Status CheckRoom(const ServeOptions& options) {
 }
 
 // Null where rows return by the host.
-absl::StatusOr<std::unique_ptr<DeviceReturn>> OpenDevice(const DeviceOptions& options) {
+absl::StatusOr<std::unique_ptr<DeviceReturn>> OpenDevice(const DeviceOptions& options,
+                                                         std::chrono::nanoseconds deadline) {
   if (!options.cuda_ipc) return nullptr;
   auto device = CudaDevice::Open(options.choice);
   if (!device.ok()) {
     return absl::FailedPreconditionError("--return cuda_ipc: " + std::string(device.status().message()));
   }
-  const ReturnVerdict verdict = JudgeIpc((*device)->facts(), ReadSurroundings());
+  const Surroundings surroundings = ReadSurroundings();
+  const ReturnVerdict verdict = JudgeIpc((*device)->facts(), surroundings);
   if (verdict.path != ReturnPath::kCudaIpc) {
     return absl::FailedPreconditionError("--return cuda_ipc: " + verdict.reason);
   }
-  return std::make_unique<DeviceReturn>(*std::move(device), /*required=*/true);
+  if (surroundings.mps)
+    spdlog::warn("MPS is in use: a replica that has to be killed may harm others on the GPU");
+  return std::make_unique<DeviceReturn>(*std::move(device), /*required=*/true, deadline);
 }
 
-absl::StatusOr<std::unique_ptr<CopyEngine>> CopyEngineFor(DeviceReturn* device, const BrokerBell& bell,
-                                                          std::chrono::nanoseconds deadline) {
+absl::StatusOr<std::unique_ptr<CopyEngine>> CopyEngineFor(DeviceReturn* device, const BrokerBell& bell) {
   if (device == nullptr) return nullptr;
-  return CopyEngine::Create(*device, bell.ringer(), deadline);
+  return CopyEngine::Create(*device, bell.ringer());
 }
 
 // Declaration order is lifetime: what comes later stops first.
@@ -94,9 +97,9 @@ int Serve(int argc, char** argv) {
   auto bell = BrokerBell::Create();
   if (!bell.ok()) return Refuse(bell.status());
 
-  auto device = OpenDevice(options.device);
+  auto device = OpenDevice(options.device, options.router.step_timeout);
   if (!device.ok()) return Refuse(device.status());
-  auto copies = CopyEngineFor(device->get(), *bell, options.router.step_timeout);
+  auto copies = CopyEngineFor(device->get(), *bell);
   if (!copies.ok()) return Refuse(copies.status());
 
   Router router(options.router, *bell);

@@ -3,7 +3,6 @@
 #include <sched.h>
 #include <unistd.h>
 
-#include "absl/cleanup/cleanup.h"
 #include "replica_shim/concurrent_worker.h"
 #include "replica_shim/crash_point.h"
 #include "replica_shim/worker.h"
@@ -51,23 +50,31 @@ absl::StatusOr<ReplicaLane> AttachTo(ControlPacket& packet, const Offer& offer) 
                              std::chrono::nanoseconds(offer.spin_ns));
 }
 
+// Unavailable is what we call a broker that is gone; a device may call itself so, too.
+absl::Status OfOurOwn(const absl::Status& status) {
+  return absl::IsUnavailable(status) ? absl::InternalError(status.message()) : status;
+}
+
 absl::Status ServeLane(ControlChannel& control, ReplicaLane& lane, const Offer& offer, WarmEngine& warm,
                        int cpu, WhenAlone when_alone) {
   const Lifeline lifeline(control, lane, std::chrono::nanoseconds(offer.beat_ns), when_alone);
   CrashPoint("beats");
   const CpuPin pin(cpu);  // after the side thread, which must run while the worker computes
   auto info = warm.Load();
-  if (!info.ok()) return info.status();
+  if (!info.ok()) return OfOurOwn(info.status());
   CrashPoint("loaded");
   auto taken = warm.BindRows(lane, offer.device);
-  if (!taken.ok()) return taken.status();
-  const absl::Cleanup release = [&] { warm.ReleaseRows(); };
+  if (!taken.ok()) return OfOurOwn(taken.status());
   lane.MarkReady();
   CrashPoint("marked_ready");
-  if (absl::Status sent = control.Send(Ready{*info, *taken}); !sent.ok()) return sent;
+  if (absl::Status sent = control.Send(Ready{*info, *taken}); !sent.ok()) {
+    warm.ReleaseRows();
+    return sent;
+  }
   CrashPoint("said_ready");
   absl::Status ended =
-      warm.Serve(lane, std::chrono::nanoseconds(offer.step_ns), [&] { return lifeline.orders(); });
+      OfOurOwn(warm.Serve(lane, std::chrono::nanoseconds(offer.step_ns), [&] { return lifeline.orders(); }));
+  warm.ReleaseRows();
   if (ended.ok() && when_alone == WhenAlone::kExit) {
     lane.heartbeat().Enter(Phase::kLoading);  // to put away what was loaded may take as long
     warm.Close();
@@ -108,7 +115,7 @@ absl::Status WarmEngine::Serve(ReplicaLane& lane, std::chrono::nanoseconds step,
 }
 
 absl::StatusOr<ReturnVerdict> WarmEngine::BindRows(const ReplicaLane& lane,
-                                               const std::optional<DeviceOffer>& offer) {
+                                                   const std::optional<DeviceOffer>& offer) {
   ReturnVerdict taken;
   auto* engine = std::get_if<std::unique_ptr<Engine>>(&engine_);
   if (engine == nullptr || (*engine)->device() == nullptr) {
@@ -121,6 +128,11 @@ absl::StatusOr<ReturnVerdict> WarmEngine::BindRows(const ReplicaLane& lane,
   if (!rows.ok()) return rows.status();
   rows_.emplace(*std::move(rows));
   return taken;
+}
+
+void WarmEngine::ReleaseRows() {
+  if (rows_) (void)rows_->Land();  // what still writes to them
+  rows_.reset();
 }
 
 void WarmEngine::Close() {

@@ -27,8 +27,8 @@ class WarmEngine {
   absl::Status Serve(ReplicaLane& lane, std::chrono::nanoseconds step, std::function<Orders()> orders);
   // After Load, before Serve: where the rows of this lane go. An error where they cannot get to the broker.
   absl::StatusOr<ReturnVerdict> BindRows(const ReplicaLane& lane, const std::optional<DeviceOffer>& offer);
-  // After Serve: the lane is about to go.
-  void ReleaseRows() { rows_.reset(); }
+  // After Serve, before Close: the lane is about to go. Waits for the engine's stream.
+  void ReleaseRows();
   // After the last Serve.
   void Close();
 

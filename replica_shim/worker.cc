@@ -170,8 +170,9 @@ absl::Status Worker::RunBatch() {
     }
   }
   pool_.resize(kept);
-  if (!ok) DropPromptsOfFailedJobs();
-  return absl::OkStatus();
+  if (ok) return absl::OkStatus();
+  DropPromptsOfFailedJobs();
+  return rows_ != nullptr ? rows_->CheckDevice() : absl::OkStatus();
 }
 
 // A batch failed: run its prompts singly, so that only the one at fault pays.
@@ -207,6 +208,8 @@ void Worker::Fail(Job* job, CompletionStatus status, uint32_t prompt, std::strin
 // Rows on a device are there when the device says so; the broker looks as soon as a completion is published.
 absl::Status Worker::LandFinished() {
   if (rows_ == nullptr) return absl::OkStatus();
+  if (orders_() == Orders::kLeave)
+    return absl::OkStatus();  // the lane may be fenced, which copies do not see
   std::vector<Job*> landing;
   for (Job& job : jobs_) {
     if (!job.ok() || !job.finished()) continue;

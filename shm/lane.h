@@ -62,9 +62,13 @@ class BrokerLane {
   static absl::StatusOr<BrokerLane> Create(const LaneIdentity& identity, const LaneGeometry& geometry);
 
   absl::StatusOr<LaneOffer> Offer(const BrokerBell& bell) const;
-  // The part on a device, if there is one; set before the offer, dropped where the replica does not take it.
-  void SetDevice(std::unique_ptr<const LaneDevice> device) { device_ = std::move(device); }
-  const LaneDevice* device() const { return device_.get(); }
+  // The part on a device, to be offered. Once it has been, it stays with the lane: whoever the replica is, it
+  // may have it open.
+  void SetDevice(std::shared_ptr<const LaneDevice> device) { device_ = std::move(device); }
+  const std::shared_ptr<const LaneDevice>& device() const { return device_; }
+  // The replica has taken it: rows come by the device. Before the lane serves.
+  void TakeDevice() { rows_by_device_ = true; }
+  bool rows_by_device() const { return rows_by_device_; }
 
   RingResult Submit(const Submission& submission) { return submissions_.Push(submission); }
   // Once per batch of submissions.
@@ -90,7 +94,7 @@ class BrokerLane {
   const std::byte* response(uint64_t offset) const { return replica_.data() + at_.response_arena + offset; }
   // Rows that are here: where the replica wrote them, or where they landed from the device.
   const std::byte* rows(uint64_t offset) const {
-    return device_ != nullptr ? device_->on_host(offset) : response(offset);
+    return rows_by_device_ ? device_->on_host(offset) : response(offset);
   }
   const LaneGeometry& geometry() const { return geometry_; }
   const LaneIdentity& identity() const { return identity_; }
@@ -108,7 +112,8 @@ class BrokerLane {
   RingProducer<Submission> submissions_;
   RingConsumer<Completion> completions_;
   BellRinger replica_bell_;
-  std::unique_ptr<const LaneDevice> device_;
+  std::shared_ptr<const LaneDevice> device_;
+  bool rows_by_device_ = false;
 };
 
 class ReplicaLane {

@@ -4,11 +4,10 @@
 // when a replica gets ready, for a generation.
 
 #include <cstdint>
-#include <optional>
 #include <string>
 #include <string_view>
 
-#include "shm/cuda/device_arena.h"
+#include "shm/cuda/arena_handle.h"
 
 namespace zerohop {
 

@@ -46,8 +46,10 @@ std::string PidNamespace(const Surroundings& around) {
 }
 
 std::string Mps(const Surroundings& around) {
-  return around.mps ? fmt::format("yes ({}/control)", around.mps_directory)
-                    : fmt::format("no (no {}/control)", around.mps_directory);
+  return around.mps
+             ? fmt::format("yes ({}/control); a replica that has to be killed may harm others on the GPU",
+                           around.mps_directory)
+             : fmt::format("no (no {}/control)", around.mps_directory);
 }
 
 std::string TextOfVerdict(std::string_view path, std::string_view reason) {

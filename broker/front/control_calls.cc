@@ -67,9 +67,9 @@ arctic_inference::HealthCheckResponse Respond(const ControlContext& context,
   std::string message =
       serving > 0 ? std::to_string(serving) + " of " + std::to_string(replicas.size()) + " replicas serve"
                   : "No healthy replicas";
-  for (const ReplicaStatus& status : replicas) {
-    if (status.taken.reason.empty()) continue;
-    message += "; rows return by the host: " + status.taken.reason;
+  for (size_t i = 0; i < replicas.size(); ++i) {
+    if (replicas[i].taken.reason.empty()) continue;
+    message += "; replica " + std::to_string(i) + "'s rows return by the host: " + replicas[i].taken.reason;
     break;
   }
   response.set_message(message);

@@ -8,20 +8,20 @@ namespace {
 
 // A copy of a few KiB takes some ten microseconds; the driver has no wait with a deadline.
 constexpr std::chrono::microseconds kBetweenQueries(20);
+// At the end they are for nobody; but memory that is still written to cannot be given back.
+constexpr std::chrono::seconds kLastCopies(1);
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<CopyEngine>> CopyEngine::Create(DeviceReturn& home, BellRinger bell,
-                                                               std::chrono::nanoseconds deadline) {
+absl::StatusOr<std::unique_ptr<CopyEngine>> CopyEngine::Create(DeviceReturn& home, BellRinger bell) {
   auto stream = CudaStream::Create(home.device());
   if (!stream.ok()) return stream.status();
   // Not make_unique: only we may make one.
-  return std::unique_ptr<CopyEngine>(new CopyEngine(home, bell, deadline, *std::move(stream)));
+  return std::unique_ptr<CopyEngine>(new CopyEngine(home, bell, *std::move(stream)));
 }
 
-CopyEngine::CopyEngine(DeviceReturn& home, BellRinger bell, std::chrono::nanoseconds deadline,
-                       CudaStream stream)
-    : home_(home), bell_(bell), deadline_(deadline), stream_(std::move(stream)), thread_([this] { Run(); }) {}
+CopyEngine::CopyEngine(DeviceReturn& home, BellRinger bell, CudaStream stream)
+    : home_(home), bell_(bell), stream_(std::move(stream)), thread_([this] { Run(); }) {}
 
 CopyEngine::~CopyEngine() {
   {
@@ -45,27 +45,33 @@ void CopyEngine::Run() {
     home_.Lose(std::string(entered.message()));
   while (TakeBatch()) {
     absl::Status copied = home_.lost() ? absl::UnavailableError(home_.reason()) : CopyBatch();
-    if (!copied.ok()) {
-      home_.Lose(std::string(copied.message()));
-      bell_.Ring();  // the lanes are looked at, and found lost
-      // A device that hangs may still write to where these rows should land.
-      while (TakeBatch()) {
-      }
-      return;
-    }
+    if (!copied.ok() && Stopped()) return home_.LeaveToTheEnd();
+    if (!copied.ok()) return OnLost(std::string(copied.message()));
     for (const Copy& copy : batch_) copy.memory->PutLanded(copy.slot);
     batch_.clear();
     bell_.Ring();
   }
 }
 
-// Appends what waits. False when it is time to stop.
+void CopyEngine::OnLost(std::string reason) {
+  home_.Lose(std::move(reason));
+  bell_.Ring();  // the lanes are looked at, and found lost
+  do {
+    for (const Copy& copy : batch_) kept_.push_back(copy.memory->lane().device());
+    batch_.clear();
+  } while (TakeBatch());
+}
+
+bool CopyEngine::Stopped() {
+  std::lock_guard lock(mutex_);
+  return stop_;
+}
+
+// False when it is time to stop.
 bool CopyEngine::TakeBatch() {
   std::unique_lock lock(mutex_);
   begun_.wait(lock, [this] { return stop_ || !waiting_.empty(); });
-  batch_.insert(batch_.end(), std::make_move_iterator(waiting_.begin()),
-                std::make_move_iterator(waiting_.end()));
-  waiting_.clear();
+  batch_.swap(waiting_);
   return !stop_;
 }
 
@@ -94,12 +100,19 @@ absl::Status CopyEngine::Submit(const Copy& first, uint64_t bytes) {
                       "copy rows to the host");
 }
 
-absl::Status CopyEngine::WaitForStream() const {
-  const Clock::time_point until = Clock::now() + deadline_;
+absl::Status CopyEngine::WaitForStream() {
+  const CudaDevice& device = *home_.device();
+  Clock::time_point until = Clock::now() + home_.deadline();
+  bool last = false;
   for (;;) {
-    absl::Status done = stream_.Query();
-    if (!absl::IsUnavailable(done)) return done;
-    if (Clock::now() >= until) return absl::DeadlineExceededError("copies of rows to the host do not end");
+    const cuda::CUresult result = device.driver().cuStreamQuery(stream_.get());
+    if (result != cuda::CUDA_ERROR_NOT_READY) return device.Check(result, "copy rows to the host");
+    const Clock::time_point now = Clock::now();
+    if (now >= until) return absl::DeadlineExceededError("copies of rows to the host do not end");
+    if (!last && Stopped()) {
+      last = true;
+      until = std::min(until, now + kLastCopies);
+    }
     std::this_thread::sleep_for(kBetweenQueries);
   }
 }

@@ -32,9 +32,9 @@ class CopyEngine {
     uint32_t slot = 0;
   };
 
-  // `deadline`: what a batch may take. `home` and what `bell` rings outlive it.
-  static absl::StatusOr<std::unique_ptr<CopyEngine>> Create(DeviceReturn& home, BellRinger bell,
-                                                            std::chrono::nanoseconds deadline);
+  // `home`, whose deadline is what a batch may take, and what `bell` rings outlive it.
+  static absl::StatusOr<std::unique_ptr<CopyEngine>> Create(DeviceReturn& home, BellRinger bell);
+  // Waits a moment for copies that run; a device that does not end them is left to the end of the process.
   ~CopyEngine();
 
   void Begin(Copy copy);
@@ -43,20 +43,22 @@ class CopyEngine {
  private:
   using Clock = std::chrono::steady_clock;
 
-  CopyEngine(DeviceReturn& home, BellRinger bell, std::chrono::nanoseconds deadline, CudaStream stream);
+  CopyEngine(DeviceReturn& home, BellRinger bell, CudaStream stream);
 
   void Run();
   bool TakeBatch();
   absl::Status CopyBatch();
   absl::Status Submit(const Copy& first, uint64_t bytes);
-  absl::Status WaitForStream() const;
+  absl::Status WaitForStream();
+  bool Stopped();
+  void OnLost(std::string reason);
 
   DeviceReturn& home_;
   const BellRinger bell_;
-  const std::chrono::nanoseconds deadline_;
   CudaStream stream_;
-  std::vector<Copy> batch_;  // of the thread
-  std::mutex mutex_;         // the members below
+  std::vector<Copy> batch_;                              // of the thread
+  std::vector<std::shared_ptr<const LaneDevice>> kept_;  // a lost device may still write to them
+  std::mutex mutex_;                                     // the members below
   std::condition_variable begun_;
   std::vector<Copy> waiting_;
   bool stop_ = false;

@@ -35,8 +35,6 @@ class LaneMemory {
   // The rows of this in-flight slot have come from the device. The copy engine's thread; it rings.
   void PutLanded(uint32_t slot) { landed_.enqueue(slot); }
   bool TakeLanded(uint32_t* slot) { return landed_.try_dequeue(*slot); }
-  // A hint: another thread may be about to put one.
-  bool HasLanded() const { return landed_.size_approx() > 0; }
   void SetStarved(bool starved) {
     if (starved_.load(std::memory_order_relaxed) == starved) return;  // only the dispatcher writes it
     // EDGE(starved) seq_cst: the dispatcher looks for releases once more after this.

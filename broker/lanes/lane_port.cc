@@ -228,9 +228,9 @@ void LanePort::Abandon(std::vector<Finished>* finished, std::vector<Orphan>* orp
     if (entry.shard) rest.push_back(&entry);
   }
   std::sort(rest.begin(), rest.end(), [](auto* a, auto* b) { return a->position < b->position; });
-  // What was landing had been computed, and is no suspect; its copy may go on, into memory that stays.
+  // The copy of what was landing may go on, into memory that stays.
   for (const InFlight* entry : rest) {
-    orphans->push_back({entry->shard, entry->position < taken && !entry->landing});
+    orphans->push_back({entry->shard, entry->position < taken, entry->landing});
   }
 }
 

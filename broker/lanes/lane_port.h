@@ -30,10 +30,12 @@ struct Finished {
   uint32_t failed_prompt = 0;  // index within the shard
 };
 
-// A shard whose replica died. `taken`: the replica had begun with it, so it may be the cause.
+// A shard whose replica died. `taken`: the replica had begun with it, so it may be the cause, unless it was
+// `complete` and its rows were on their way from the device.
 struct Orphan {
   ShardRef shard;
   bool taken = false;
+  bool complete = false;
 };
 
 // A shard on a lane, seen from outside.
@@ -77,9 +79,7 @@ class LanePort {
   // Takes all that is finished. False when the replica broke the rules, or its rows cannot come to the host
   // any more, told in garbage(); then nothing more is read from it.
   bool Reap(std::vector<Finished>* finished);
-  bool HasCompletion() const {
-    return garbage_.empty() && (memory_->lane().HasCompletion() || memory_->HasLanded() || DeviceIsLost());
-  }
+  bool HasCompletion() const { return garbage_.empty() && memory_->lane().HasCompletion(); }
   const std::string& garbage() const { return garbage_; }
 
   // The replica ends: what was committed first, then the rest, oldest first. Nothing is read afterwards.

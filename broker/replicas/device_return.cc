@@ -2,13 +2,81 @@
 
 #include <spdlog/spdlog.h>
 
+#include <optional>
+
 namespace zerohop {
 
-absl::StatusOr<std::unique_ptr<const LaneDevice>> DeviceReturn::MakeLaneDevice(size_t bytes) const {
+DeviceReturn::DeviceReturn(std::shared_ptr<const CudaDevice> device, bool required,
+                           std::chrono::nanoseconds deadline)
+    : device_(std::move(device)),
+      required_(required),
+      deadline_(deadline),
+      work_(std::make_shared<Work>()),
+      thread_([work = work_] { Run(work); }) {}
+
+DeviceReturn::~DeviceReturn() {
+  std::unique_lock lock(work_->mutex);
+  work_->stop = true;
+  work_->changed.notify_all();
+  const bool done =
+      work_->changed.wait_for(lock, deadline_, [this] { return work_->waiting.empty() && !work_->busy; });
+  lock.unlock();
+  if (done) {
+    thread_.join();
+  } else {
+    device_->Abandon();
+    thread_.detach();
+  }
+}
+
+void DeviceReturn::Run(const std::shared_ptr<Work>& work) {
+  std::unique_lock lock(work->mutex);
+  for (;;) {
+    work->changed.wait(lock, [&] { return work->stop || !work->waiting.empty(); });
+    if (work->waiting.empty()) return;
+    auto task = std::move(work->waiting.front());
+    work->waiting.pop_front();
+    work->busy = true;
+    lock.unlock();
+    task();
+    task = nullptr;
+    lock.lock();
+    work->busy = false;
+    work->changed.notify_all();
+  }
+}
+
+void DeviceReturn::Give(const std::shared_ptr<Work>& work, std::function<void()> task) {
+  {
+    std::lock_guard lock(work->mutex);
+    work->waiting.push_back(std::move(task));
+  }
+  work->changed.notify_all();
+}
+
+// Freed on the device's thread, whoever drops it.
+absl::StatusOr<std::shared_ptr<const LaneDevice>> DeviceReturn::ForAnyThread(
+    absl::StatusOr<LaneDevice> lane, const std::shared_ptr<Work>& work) {
+  if (!lane.ok()) return lane.status();
+  return std::shared_ptr<const LaneDevice>(new LaneDevice(*std::move(lane)), [work](const LaneDevice* gone) {
+    Give(work, [gone] { delete gone; });
+  });
+}
+
+absl::StatusOr<std::shared_ptr<const LaneDevice>> DeviceReturn::MakeLaneDevice(size_t bytes) {
   if (lost()) return absl::UnavailableError(reason_);
-  auto made = LaneDevice::Create(device_, bytes);
-  if (!made.ok()) return made.status();
-  return std::make_unique<const LaneDevice>(*std::move(made));
+  using Made = absl::StatusOr<std::shared_ptr<const LaneDevice>>;
+  const auto made = std::make_shared<std::optional<Made>>();  // guarded by the work's mutex
+  Give(work_, [made, bytes, device = device_, work = work_] {
+    Made result = ForAnyThread(LaneDevice::Create(device, bytes), work);
+    std::lock_guard lock(work->mutex);
+    *made = std::move(result);
+  });
+  std::unique_lock lock(work_->mutex);
+  if (work_->changed.wait_for(lock, deadline_, [&] { return made->has_value(); })) return **made;
+  lock.unlock();
+  Lose("it does not make room for rows in time");
+  return absl::UnavailableError(reason_);
 }
 
 void DeviceReturn::Lose(std::string reason) {

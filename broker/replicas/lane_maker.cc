@@ -1,10 +1,8 @@
 #include "broker/replicas/lane_maker.h"
 
-#include <spdlog/spdlog.h>
-
 namespace zerohop {
 
-LaneMaker::LaneMaker(const LaneGeometry& geometry, const DeviceReturn* device, std::function<void()> made)
+LaneMaker::LaneMaker(const LaneGeometry& geometry, DeviceReturn* device, std::function<void()> made)
     : geometry_(geometry), device_(device), made_(std::move(made)), thread_([this] { Run(); }) {}
 
 LaneMaker::~LaneMaker() {
@@ -19,25 +17,15 @@ LaneMaker::~LaneMaker() {
 LaneMaker::MadeLane LaneMaker::MakeNow(const LaneIdentity& identity) const {
   auto lane = BrokerLane::Create(identity, geometry_);
   if (!lane.ok()) return lane.status();
-  if (device_ != nullptr) {
-    auto part = device_->MakeLaneDevice(geometry_.response_arena_bytes);
-    if (!part.ok()) return part.status();
-    lane->SetDevice(*std::move(part));
+  Lane made{std::make_shared<BrokerLane>(*std::move(lane))};
+  if (device_ == nullptr) return made;
+  auto part = device_->MakeLaneDevice(geometry_.response_arena_bytes);
+  if (part.ok()) {
+    made.lane->SetDevice(*std::move(part));
+  } else {
+    made.no_device = std::string(part.status().message());
   }
-  return std::make_shared<BrokerLane>(*std::move(lane));
-}
-
-// A server that runs goes on without a device that has no room, or is lost.
-LaneMaker::MadeLane LaneMaker::MakeWithWhatThereIs(const LaneIdentity& identity) const {
-  if (device_ != nullptr) {
-    MadeLane lane = MakeNow(identity);
-    if (lane.ok()) return lane;
-    spdlog::warn("replica {}: rows return by the host: {}", identity.replica,
-                 std::string(lane.status().message()));
-  }
-  auto lane = BrokerLane::Create(identity, geometry_);
-  if (!lane.ok()) return lane.status();
-  return std::make_shared<BrokerLane>(*std::move(lane));
+  return made;
 }
 
 void LaneMaker::Make(const LaneIdentity& identity) {
@@ -75,7 +63,7 @@ void LaneMaker::Run() {
     }
     order.unmake.reset();
     if (!order.make) continue;
-    MadeLane lane = MakeWithWhatThereIs(*order.make);
+    MadeLane lane = MakeNow(*order.make);
     {
       std::lock_guard lock(mutex_);
       ready_.insert_or_assign(order.make->replica, std::move(lane));

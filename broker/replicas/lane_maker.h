@@ -11,6 +11,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <string>
 #include <thread>
 
 #include "broker/replicas/device_return.h"
@@ -20,14 +21,18 @@ namespace zerohop {
 
 class LaneMaker {
  public:
-  using MadeLane = absl::StatusOr<std::shared_ptr<BrokerLane>>;
+  struct Lane {
+    std::shared_ptr<BrokerLane> lane;
+    std::string no_device{};  // why it has none, where it should
+  };
+  using MadeLane = absl::StatusOr<Lane>;
 
   // `device`: where rows may be born; null: on the host alone. Outlives this.
   // `made`: on the maker's thread, whenever Take has something new.
-  LaneMaker(const LaneGeometry& geometry, const DeviceReturn* device, std::function<void()> made);
+  LaneMaker(const LaneGeometry& geometry, DeviceReturn* device, std::function<void()> made);
   ~LaneMaker();
 
-  // Here and now, with all that it should have: for a start that may still be refused.
+  // Here and now.
   MadeLane MakeNow(const LaneIdentity& identity) const;
 
   // Any thread. The lane is found by Take; orders are carried out in their order.
@@ -46,10 +51,8 @@ class LaneMaker {
   void Give(Order order);
   void Run();
 
-  MadeLane MakeWithWhatThereIs(const LaneIdentity& identity) const;
-
   const LaneGeometry geometry_;
-  const DeviceReturn* const device_;
+  DeviceReturn* const device_;
   const std::function<void()> made_;
   std::mutex mutex_;  // the members below
   std::condition_variable ordered_;

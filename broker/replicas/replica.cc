@@ -9,7 +9,11 @@ namespace zerohop {
 absl::Status Replica::ReserveLaneNow() {
   auto lane = around_.lanes.MakeNow({around_.epoch, generation() + 1, index_});
   if (!lane.ok()) return lane.status();
-  lane_ = *std::move(lane);
+  if (!lane->no_device.empty()) {
+    return absl::FailedPreconditionError(
+        "--return cuda_ipc: no room for the rows of a replica (--response-arena-mib): " + lane->no_device);
+  }
+  TakeLane(*std::move(lane));
   return absl::OkStatus();
 }
 
@@ -19,11 +23,16 @@ bool Replica::MayBegin(Clock::time_point now, bool others_serve) {
   auto made = around_.lanes.Take(index_);
   if (!made) return false;
   if (made->ok()) {
-    lane_ = **std::move(made);
+    TakeLane(**std::move(made));
     return true;
   }
   Begin(made->status(), now);
   return false;
+}
+
+void Replica::TakeLane(LaneMaker::Lane made) {
+  lane_ = std::move(made.lane);
+  no_device_ = std::move(made.no_device);
 }
 
 void Replica::Begin(absl::StatusOr<ReplicaProcess> process, Clock::time_point now) {
@@ -108,9 +117,17 @@ void Replica::OnHello(const Hello& hello) {
 
 // A lane may have been made before the device was lost.
 std::optional<DeviceOffer> Replica::OfferDevice() {
-  if (around_.device != nullptr && around_.device->lost()) lane_->SetDevice(nullptr);
+  if (around_.device != nullptr && around_.device->lost()) {
+    lane_->SetDevice(nullptr);
+    no_device_ = around_.device->reason();
+  }
   if (lane_->device() == nullptr) return std::nullopt;
-  return DeviceOffer{lane_->device()->handle(), around_.device->required() && generation() == 1};
+  return DeviceOffer{lane_->device()->handle(), DeviceIsRequired()};
+}
+
+// A server that has served once goes on without a device, where it must.
+bool Replica::DeviceIsRequired() const {
+  return around_.device != nullptr && around_.device->required() && generation() == 1;
 }
 
 void Replica::OnReady(const Ready& ready) {
@@ -118,9 +135,13 @@ void Replica::OnReady(const Ready& ready) {
   if (state() != ReplicaState::kLoading) return;
   if (!lane_->Ready()) return Doom("garbage: ready without a ready lane", Clock::now());
   const bool by_device = ready.taken.path == ReturnPath::kCudaIpc;
-  if (by_device && lane_->device() == nullptr)
+  if (by_device && lane_->device() == nullptr) {
     return Doom("garbage: took a device that was not offered", Clock::now());
-  if (!by_device) lane_->SetDevice(nullptr);
+  }
+  if (!by_device && DeviceIsRequired()) {
+    return Doom("garbage: did not take the device that it must", Clock::now());
+  }
+  if (by_device) lane_->TakeDevice();
   const EngineInfo& info = ready.info;
   if (absl::Status accepted = around_.observer.OnServing(index_, lane_, info, PinnedCpu(process_.pid()));
       !accepted.ok()) {
@@ -129,8 +150,7 @@ void Replica::OnReady(const Ready& ready) {
   observed_ = true;
   status_.info = info;
   status_.taken = ready.taken;
-  if (!by_device && around_.device != nullptr && around_.device->lost())
-    status_.taken.reason = around_.device->reason();
+  if (!by_device && status_.taken.reason.empty()) status_.taken.reason = no_device_;
   served_from_ = Clock::now();
   around_.lifelines.Watch(lane_);
   Move(ReplicaEvent::kReady);

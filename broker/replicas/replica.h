@@ -59,7 +59,7 @@ struct ReplicaStatus {
   int64_t pid = 0;
   std::string last_death;  // why the generation before ended
   EngineInfo info;         // of the latest generation that served
-  ReturnVerdict taken{};       // the same: how its rows return
+  ReturnVerdict taken{};   // the same: how its rows return
 };
 
 // What all replicas of a broker have in common. Outlives them.
@@ -72,7 +72,7 @@ struct ReplicaSurroundings {
   LivenessBudget liveness;
   std::chrono::nanoseconds spin_limit;  // of a replica's worker
   std::chrono::nanoseconds beat;
-  const DeviceReturn* device;  // null: rows are born on the host alone
+  DeviceReturn* device;  // null: rows are born on the host alone
   std::function<void(uint32_t replica, const ReplicaStatus& status)> publish;
 };
 
@@ -124,7 +124,9 @@ class Replica {
   void OnMessage(const ControlMessage& message);
   void OnHello(const Hello& hello);
   void OnReady(const Ready& ready);
+  void TakeLane(LaneMaker::Lane made);
   std::optional<DeviceOffer> OfferDevice();
+  bool DeviceIsRequired() const;
   void OnHangUp();
   void Dismiss();
   void TakeBackWork(Clock::time_point sign_at);
@@ -136,6 +138,7 @@ class Replica {
   ReplicaSurroundings& around_;
   ReplicaProcess process_;
   std::shared_ptr<BrokerLane> lane_;  // of this generation, or reserved for the next
+  std::string no_device_;             // why that has none, where it should
   HeartbeatReader heartbeat_;
   ReplicaOutput output_;
   Backoff backoff_;

@@ -233,6 +233,7 @@ bool Supervisor::AbandonTheUndying(Clock::time_point now) {
     spdlog::error("replica {}: pid {} does not end; it is left behind", replica.index(),
                   replica.process().pid());
     replica.process().Abandon();
+    if (options_.device != nullptr) options_.device->LeaveToTheEnd();
   }
   return true;
 }

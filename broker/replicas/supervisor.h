@@ -32,7 +32,7 @@ struct SupervisorOptions {
   std::chrono::nanoseconds health_interval = std::chrono::seconds(1);  // between looks at the heartbeats
   std::chrono::nanoseconds spin_limit{0};                              // of a replica's worker
   std::chrono::nanoseconds beat = std::chrono::milliseconds(100);
-  const DeviceReturn* device = nullptr;  // for rows by CUDA IPC; outlives the supervisor
+  DeviceReturn* device = nullptr;  // for rows by CUDA IPC; outlives the supervisor
 };
 
 // What the rest of the broker wants to hear, on the supervisor's thread.

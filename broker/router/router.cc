@@ -354,7 +354,7 @@ absl::Status Router::OnServing(uint32_t replica, std::shared_ptr<BrokerLane> lan
   {
     std::lock_guard lock(dispatch_);
     if (absl::Status adopted = AdoptModel(info, lane->geometry()); !adopted.ok()) return adopted;
-    CopyEngine* copies = lane->device() != nullptr ? copies_ : nullptr;
+    CopyEngine* copies = lane->rows_by_device() ? copies_ : nullptr;
     dispatcher_.Open(replica,
                      std::make_shared<LanePort>(std::move(lane), bell_, info, CreditFor(info), cpu, copies));
     replicas_[replica].conduct = ReplicaConduct();
@@ -419,7 +419,7 @@ TakenBack Router::OnDoomed(uint32_t replica) {
     // Youngest first, each to the head: the oldest ends up foremost.
     for (auto orphan = orphans.rbegin(); orphan != orphans.rend(); ++orphan) {
       const ShardRef& shard = orphan->shard;
-      shard->suspect |= orphan->taken;
+      shard->suspect |= orphan->taken && !orphan->complete;
       shard->attempts -= !orphan->taken;  // that death was none of its doing
       if (shard->ticket->answered()) continue;
       if (shard->attempts < kMaxAttempts) {

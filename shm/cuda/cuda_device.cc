@@ -160,8 +160,4 @@ CudaStream::~CudaStream() {
   if (stream_ != nullptr && device_->Enter().ok()) (void)device_->driver().cuStreamDestroy_v2(stream_);
 }
 
-absl::Status CudaStream::Query() const {
-  return device_->Check(device_->driver().cuStreamQuery(stream_), "wait for a stream");
-}
-
 }  // namespace zerohop

@@ -89,8 +89,6 @@ class CudaStream {
   ~CudaStream();
 
   cuda::CUstream get() const { return stream_; }
-  // OK: all that was submitted is done. Unavailable: not yet. Anything else: the context is lost.
-  absl::Status Query() const;
 
  private:
   CudaStream(std::shared_ptr<const CudaDevice> device, cuda::CUstream stream)

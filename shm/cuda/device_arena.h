@@ -17,20 +17,13 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "shm/cuda/arena_handle.h"
 #include "shm/cuda/cuda_device.h"
 
 namespace zerohop {
 
 // Memory below this shares its block with others, and an export shows all of the block.
 inline constexpr size_t kDeviceBlockBytes = 2u << 20;
-
-// What another process needs to open an arena.
-struct ArenaHandle {
-  std::string device;  // UUID
-  cuda::CUipcMemHandle ipc{};
-  uint64_t bytes = 0;
-  uint64_t proof = 0;  // stands at the start of the arena until rows are written
-};
 
 class RegisteredPages {
  public:

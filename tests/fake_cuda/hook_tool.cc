@@ -1,4 +1,5 @@
-// fakecu: the emulator's hooks from a shell, for tests of whole processes. The namespace is that of FAKECU_NS.
+// fakecu: the emulator's hooks from a shell, for tests of whole processes. The namespace is that of
+// FAKECU_NS.
 //   fakecu counter PID NAME     prints it; PID 0: of all processes there have ever been
 //   fakecu faults PID FAULTS    sets them; PID 0: for all, and those to come; "" ends them
 

@@ -185,6 +185,23 @@ class Failures(unittest.TestCase):
                                   lambda: paths(server) == ["host", "cuda_ipc"], "it is back by another path")
             self.assertIn("CUDA_ERROR_INVALID_HANDLE", field_of(server.info().replica_infos[0], "return_reason"))
 
+    def test_replicas_die_while_the_brokers_device_hangs_and_no_request_is_lost(self):
+        with serve("cuda_ipc", "--step-timeout=1") as server:
+            load = Load(server, clients=8)
+            load.wait_answers(50)
+            server.gpu.break_("cuMemFree:hang", server.process.pid)
+            for _ in range(2):  # to give back the first one's memory takes for ever, and the third finds no room
+                victim = server.replica_pids()[0]
+                os.kill(victim, signal.SIGKILL)
+                until(lambda victim=victim: victim not in server.replica_pids(), "its death is seen")
+                server.wait_healthy(2)
+            until(lambda: paths(server) == ["host"] * 2, "rows return by the host")
+            load.wait_answers(50)
+            load.check(self)
+            self.assertIn("in time", field_of(server.info().replica_infos[0], "return_reason"))
+            server.channel.close()
+            self.assertEqual(server.stop(), 0)
+
     def test_each_generation_opens_its_arena_once_and_nothing_is_pageable(self):
         with serve("cuda_ipc") as server:
             load = Load(server, clients=8)
@@ -209,6 +226,7 @@ class Failures(unittest.TestCase):
                 until(lambda: victim not in server.replica_pids(), "its death is seen")
                 server.wait_healthy(2)
             self.assertEqual(paths(server), ["host", "cuda_ipc"])
+            self.assertIn("CUDA_ERROR_OUT_OF_MEMORY", field_of(server.info().replica_infos[0], "return_reason"))
             np.testing.assert_array_equal(rows_of(server.encode(TEXTS)), echo_rows(TEXTS, DIM))
 
 

@@ -24,9 +24,12 @@ const fake_cuda::TestNamespace kNamespace;
 
 class DeviceLaneTest : public testing::Test {
  protected:
-  explicit DeviceLaneTest(std::chrono::nanoseconds deadline = std::chrono::hours(1)) {
-    lane->SetDevice(Must(home.MakeLaneDevice(lane->geometry().response_arena_bytes)));
-    copies = Must(CopyEngine::Create(home, bell.ringer(), deadline));
+  explicit DeviceLaneTest(std::chrono::nanoseconds deadline = std::chrono::hours(1))
+      : home(device, /*required=*/false, deadline) {
+    lane->SetDevice(std::make_shared<const LaneDevice>(
+        Must(LaneDevice::Create(device, lane->geometry().response_arena_bytes))));
+    lane->TakeDevice();
+    copies = Must(CopyEngine::Create(home, bell.ringer()));
     EngineInfo info;
     info.dim = kDim;
     port = std::make_shared<LanePort>(lane, bell.ringer(), info, Credit{100}, kAnyCpu, copies.get());
@@ -90,7 +93,7 @@ class DeviceLaneTest : public testing::Test {
   CudaStream stream = Must(CudaStream::Create(device));
   Segment staging = Must(Segment::Create("staging", kPageBytes, Access::kReadWrite));
   RegisteredPages pages = Must(RegisteredPages::Register(device, staging.data(), kPageBytes));
-  DeviceReturn home{device, false};
+  DeviceReturn home;
   BrokerBell bell = Must(BrokerBell::Create());
   std::shared_ptr<BrokerLane> lane =
       std::make_shared<BrokerLane>(Must(BrokerLane::Create({7, 3, 1}, SmallGeometry())));
@@ -153,9 +156,9 @@ TEST_F(DeviceLaneTest, WhatWasLandingWhenItsReplicaDiedGoesToOthersAndIsNoSuspec
   port->Abandon(&finished, &orphans);
   ASSERT_EQ(orphans.size(), 2u);
   EXPECT_EQ(orphans[0].shard, landing);
-  EXPECT_FALSE(orphans[0].taken);
+  EXPECT_TRUE(orphans[0].taken && orphans[0].complete);
   EXPECT_EQ(orphans[1].shard, begun);
-  EXPECT_TRUE(orphans[1].taken);
+  EXPECT_TRUE(orphans[1].taken && !orphans[1].complete);
 }
 
 TEST_F(DeviceLaneTest, ALaneGoesWhileItsRowsAreOnTheirWayAndItsMemoryStays) {
@@ -200,7 +203,7 @@ TEST_F(DeviceLaneTest, ADeviceThatFailsBreaksTheLaneAndIsLostForGood) {
   std::vector<Orphan> orphans;
   port->Abandon(&finished, &orphans);
   ASSERT_EQ(orphans.size(), 1u) << "its request is not lost";
-  EXPECT_FALSE(orphans[0].taken);
+  EXPECT_TRUE(orphans[0].complete) << "and no suspect";
 }
 
 class HastyDeviceLaneTest : public DeviceLaneTest {
@@ -214,6 +217,26 @@ TEST_F(HastyDeviceLaneTest, CopiesThatDoNotEndInTimeLoseTheDevice) {
   AnswerAll();
   EXPECT_TRUE(ReapUntil(1).empty());
   EXPECT_THAT(home.reason(), HasSubstr("do not end"));
+}
+
+TEST_F(DeviceLaneTest, MemoryOfALaneThatIsDroppedIsGivenBackByTheDevicesOwnThread) {
+  const auto free_bytes = [this] {
+    size_t free = 0, total = 0;
+    EXPECT_TRUE(device->Enter().ok());
+    EXPECT_EQ(device->driver().cuMemGetInfo_v2(&free, &total), cuda::CUDA_SUCCESS);
+    return free;
+  };
+  const size_t before = free_bytes();
+  auto other = Must(home.MakeLaneDevice(4 << 20));
+  EXPECT_EQ(before - free_bytes(), size_t{4} << 20);
+  other.reset();
+  while (free_bytes() != before) std::this_thread::yield();
+}
+
+TEST_F(HastyDeviceLaneTest, ADeviceThatMakesNoRoomInTimeIsLost) {
+  Break("cuMemAlloc:delay_us=300000");
+  EXPECT_TRUE(absl::IsUnavailable(home.MakeLaneDevice(64 << 10).status()));
+  EXPECT_THAT(home.reason(), HasSubstr("in time"));
 }
 
 }  // namespace

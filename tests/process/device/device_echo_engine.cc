@@ -54,7 +54,7 @@ class DeviceEchoEngine final : public Engine {
     const CudaDriver& driver = device_->driver();
     // What an earlier batch copies from is overwritten below.
     absl::Status done = device_->Check(driver.cuStreamSynchronize(stream_->get()), "finish the batch before");
-    if (!done.ok()) return done;
+    if (!done.ok()) return absl::InternalError(done.message());
     auto* row = reinterpret_cast<float*>(staging_.data());
     for (Prompt* prompt : batch) {
       const auto bytes = prompt->kind == PromptKind::kText
@@ -63,7 +63,9 @@ class DeviceEchoEngine final : public Engine {
       FillEchoRow(bytes, {row, dim_});
       const auto copied =
           driver.cuMemcpyHtoDAsync_v2(prompt->device_row, row, dim_ * sizeof(float), stream_->get());
-      if (absl::Status ok = device_->Check(copied, "write a row"); !ok.ok()) return ok;
+      if (absl::Status ok = device_->Check(copied, "write a row"); !ok.ok()) {
+        return absl::InternalError(ok.message());
+      }
       row += dim_;
     }
     return absl::OkStatus();

@@ -104,15 +104,14 @@ const std::map<std::string_view, Lie>& Lies() {
       {"claims_dim_9", Claim{[](Ready* ready) { ready->info.dim = 9; }}},
       {"claims_max_tokens_1", Claim{[](Ready* ready) { ready->info.max_tokens = 1; }}},
       {"claims_max_tokens_0", Claim{[](Ready* ready) { ready->info.max_tokens = 0; }}},
-      {"claims_no_batch", Claim{[](Ready* ready) { ready->info.batch_tokens = ready->info.batch_prompts = 0; }}},
+      {"claims_no_batch",
+       Claim{[](Ready* ready) { ready->info.batch_tokens = ready->info.batch_prompts = 0; }}},
       {"claims_huge_numbers", Claim{[](Ready* ready) {
          EngineInfo& info = ready->info;
          info.max_tokens = info.vocabulary = info.batch_tokens = info.batch_prompts = ~0u;
        }}},
       {"claims_strange_names",
-       Claim{[](Ready* ready) {
-         ready->info.engine = ready->info.dtype = ready->info.task = Noise(5000);
-       }}},
+       Claim{[](Ready* ready) { ready->info.engine = ready->info.dtype = ready->info.task = Noise(5000); }}},
       {"claims_a_device", Claim{[](Ready* ready) { ready->taken.path = ReturnPath::kCudaIpc; }}},
       {"ready_without_a_lane", Claim{[](Ready*) {}, /*marks_ready=*/false}},
   };
