@@ -17,6 +17,7 @@ import select
 import signal
 import socket
 import statistics
+import struct
 import subprocess
 import sys
 import time
@@ -152,6 +153,22 @@ class Server:
             self._log.close()
         for server in self.behind:
             server.stop()
+
+
+def start_counted(start, library, variable, path):
+    """What `start()` starts, with a library of our own preloaded that counts into the file `path` (count_*.cc)."""
+    asked = {"LD_PRELOAD": str(library), variable: str(path)}
+    os.environ.update(asked)
+    try:
+        return start()
+    finally:
+        for name in asked:
+            del os.environ[name]
+
+
+def read_counters(path):
+    """The two numbers in it."""
+    return struct.unpack("QQ", path.read_bytes())
 
 
 @contextlib.contextmanager

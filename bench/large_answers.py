@@ -14,10 +14,8 @@ Machine:  client and servers share the cores; only ratios within a run count.
           that cannot see is told at its head.
 """
 
-import os
 import pathlib
 import statistics
-import struct
 import tempfile
 
 import bench_run
@@ -65,18 +63,13 @@ def count_copies(options, name):
     """Bytes copied by the server's first process for each byte of embeddings that it sent, at concurrency 4."""
     with tempfile.TemporaryDirectory() as folder:
         counters = pathlib.Path(folder) / "copies"
-        asked = {"LD_PRELOAD": str(options.binaries / "count_copies.so"), "COUNT_COPIES": str(counters)}
-        os.environ.update(asked)
-        try:
-            server = start(options, name)
-        finally:
-            for variable in asked:
-                del os.environ[variable]
+        server = bench_run.start_counted(lambda: start(options, name), options.binaries / "count_copies.so",
+                                         "COUNT_COPIES", counters)
         with bench_run.running([server]):
             generator = make_generator(options, [server], seconds=1, patience=0)  # a count is never disturbed
-            before = struct.unpack("QQ", counters.read_bytes())
+            before = bench_run.read_counters(counters)
             sent = generator.sample(server, arguments=["--concurrency", 4])["sent"]
-            after = struct.unpack("QQ", counters.read_bytes())
+            after = bench_run.read_counters(counters)
     copied, calls = (now - then for now, then in zip(after, before))
     return {"sent": sent, "copied_per_byte": copied / (sent * ANSWER_BYTES), "copies_per_answer": calls / sent}
 

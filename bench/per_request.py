@@ -12,10 +12,8 @@ Machine:  counts, not times; still, what a server does depends on how long
           run of their own.
 """
 
-import os
 import pathlib
 import shutil
-import struct
 import subprocess
 import tempfile
 
@@ -78,13 +76,8 @@ def count_allocations(options, side):
     """{concurrency: {name: count a request}}, of a server's first process."""
     with tempfile.TemporaryDirectory() as folder:
         counters = pathlib.Path(folder) / "allocations"
-        asked = {"LD_PRELOAD": str(options.binaries / "count_allocations.so"), "COUNT_ALLOCATIONS": str(counters)}
-        os.environ.update(asked)
-        try:
-            server = start(options, side)
-        finally:
-            for variable in asked:
-                del os.environ[variable]
+        server = bench_run.start_counted(lambda: start(options, side), options.binaries / "count_allocations.so",
+                                         "COUNT_ALLOCATIONS", counters)
         counts = {}
         with bench_run.running([server]):
             generator = generator_of(options, server)
@@ -92,9 +85,9 @@ def count_allocations(options, side):
                 # All that was answered, warm-up included, beside all that was allocated.
                 arguments = ["--warmup", 0, "--concurrency", concurrency]
                 generator.sample(server, arguments=arguments)
-                before = struct.unpack("QQ", counters.read_bytes())
+                before = bench_run.read_counters(counters)
                 answered = generator.sample(server, arguments=arguments)["sent"]
-                everything, own = (now - then for now, then in zip(struct.unpack("QQ", counters.read_bytes()), before))
+                everything, own = (now - then for now, then in zip(bench_run.read_counters(counters), before))
                 counts[concurrency] = {"allocations": everything / answered, "  of them our own": own / answered}
     return counts
 

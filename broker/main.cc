@@ -78,7 +78,7 @@ absl::StatusOr<std::unique_ptr<DeviceReturn>> OpenDevice(const DeviceOptions& op
   }
   if (surroundings.mps)
     spdlog::warn("MPS is in use: a replica that has to be killed may harm others on the GPU");
-  return std::make_unique<DeviceReturn>(*std::move(device), /*required=*/true, deadline);
+  return std::make_unique<DeviceReturn>(*std::move(device), deadline);
 }
 
 absl::StatusOr<std::unique_ptr<CopyEngine>> CopyEngineFor(DeviceReturn* device, const BrokerBell& bell) {

@@ -9,9 +9,6 @@
 
 namespace zerohop {
 
-// The descriptor of the control socket in a replica that the broker spawned.
-inline constexpr int kControlFd = 3;
-
 // Where a replica belongs.
 struct ReplicaPlace {
   int cpu = -1;         // pin the worker to this CPU; -1: leave it where it may run

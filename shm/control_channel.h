@@ -18,6 +18,9 @@
 
 namespace zerohop {
 
+// The descriptor of the control socket in a process that the broker spawned.
+inline constexpr int kControlFd = 3;
+
 // InvalidArgument where the path does not fit into an address.
 absl::StatusOr<sockaddr_un> AddressOf(const std::string& path);
 

@@ -18,8 +18,6 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr int kControlFd = 3;  // where ReplicaProcess::Spawn puts it
-
 // Whether the process is a zombie by then.
 bool EndsWithin(const ReplicaProcess& process, std::chrono::nanoseconds patience) {
   const auto deadline = Clock::now() + patience;

@@ -1,10 +1,10 @@
 #include "broker/lanes/lane_port.h"
 
 #include <algorithm>
-#include <random>
 
 #include "shm/printable.h"
 #include "shm/prompt_block.h"
+#include "shm/random_bits.h"
 #include "shm/row.h"
 
 namespace zerohop {
@@ -18,11 +18,6 @@ constexpr uint64_t kScarceFraction = 4;
 constexpr double kWakeNs = 40'000;
 // No engine is so slow; what it is, completions tell.
 constexpr double kSlowestNsPerToken = 1e9;
-
-uint64_t RandomBits() {
-  std::random_device device;
-  return (uint64_t{device()} << 32) | device();
-}
 
 // A step of SplitMix64: every cookie of a lane differs from all others, and says nothing of the next.
 uint64_t Mix(uint64_t z) {
@@ -145,18 +140,20 @@ bool LanePort::FinishOne(const Completion& completion, std::vector<Finished>* fi
     garbage_ = "garbage: a completion " + std::string(Describe(verdict));
     return false;
   }
-  if (copies_ != nullptr && static_cast<CompletionStatus>(completion.status) == CompletionStatus::kOk) {
+  const auto status = static_cast<CompletionStatus>(completion.status);
+  if (status == CompletionStatus::kOk) {
     LearnPace(completion, *slots_[completion.slot].shard);
-    Land(completion.slot);
-    return true;
+    if (copies_ != nullptr) {
+      Land(completion.slot);
+      return true;
+    }
   }
   const InFlight entry = EmptySlot(completion.slot);
   Finished& done = finished->emplace_back();
   done.shard = entry.shard;
-  done.status = static_cast<CompletionStatus>(completion.status);
+  done.status = status;
   done.failed_prompt = completion.failed_prompt;
-  if (done.status == CompletionStatus::kOk) {
-    LearnPace(completion, *entry.shard);
+  if (status == CompletionStatus::kOk) {
     done.rows = TakeRows(entry.submission);
   } else {
     const std::byte* detail = memory_->lane().response(entry.submission.response_offset);

@@ -6,10 +6,8 @@
 
 namespace zerohop {
 
-DeviceReturn::DeviceReturn(std::shared_ptr<const CudaDevice> device, bool required,
-                           std::chrono::nanoseconds deadline)
+DeviceReturn::DeviceReturn(std::shared_ptr<const CudaDevice> device, std::chrono::nanoseconds deadline)
     : device_(std::move(device)),
-      required_(required),
       deadline_(deadline),
       work_(std::make_shared<Work>()),
       thread_([work = work_] { Run(work); }) {}

@@ -25,14 +25,12 @@ namespace zerohop {
 
 class DeviceReturn {
  public:
-  // `required`: the first generations of replicas have to use it. `deadline`: what one thing may take that
-  // is asked of the device.
-  DeviceReturn(std::shared_ptr<const CudaDevice> device, bool required, std::chrono::nanoseconds deadline);
+  // `deadline`: what one thing may take that is asked of the device.
+  DeviceReturn(std::shared_ptr<const CudaDevice> device, std::chrono::nanoseconds deadline);
   // A device that has not given all back within the deadline is left to the end of the process.
   ~DeviceReturn();
 
   const std::shared_ptr<const CudaDevice>& device() const { return device_; }
-  bool required() const { return required_; }
   std::chrono::nanoseconds deadline() const { return deadline_; }
   // The device's part of a lane with so large a response arena. Unavailable once the device is lost, as it is
   // when this takes longer than the deadline.
@@ -63,7 +61,6 @@ class DeviceReturn {
   static void Give(const std::shared_ptr<Work>& work, std::function<void()> task);
 
   const std::shared_ptr<const CudaDevice> device_;
-  const bool required_;
   const std::chrono::nanoseconds deadline_;
   std::mutex losing_;
   std::string reason_;  // written once, before lost_

@@ -127,7 +127,7 @@ std::optional<DeviceOffer> Replica::OfferDevice() {
 
 // A server that has served once goes on without a device, where it must.
 bool Replica::DeviceIsRequired() const {
-  return around_.device != nullptr && around_.device->required() && generation() == 1;
+  return around_.device != nullptr && generation() == 1;
 }
 
 void Replica::OnReady(const Ready& ready) {

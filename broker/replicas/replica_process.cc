@@ -17,7 +17,6 @@
 namespace zerohop {
 namespace {
 
-constexpr int kControlFdInChild = 3;
 constexpr int kPeerPidfd = 77;  // SO_PEERPIDFD, newer than Debian 12's headers
 
 // Runs between fork and exec in a process with threads: async-signal-safe calls only.
@@ -33,8 +32,8 @@ constexpr int kPeerPidfd = 77;  // SO_PEERPIDFD, newer than Debian 12's headers
   const int safe_output = ::fcntl(output, F_DUPFD, 16);
   ::dup2(safe_output, STDOUT_FILENO);
   ::dup2(safe_output, STDERR_FILENO);
-  ::dup2(safe_control, kControlFdInChild);
-  ::syscall(SYS_close_range, kControlFdInChild + 1, ~0u, 0);
+  ::dup2(safe_control, kControlFd);
+  ::syscall(SYS_close_range, kControlFd + 1, ~0u, 0);
   ::execv(argv[0], argv);
   static constexpr char kMessage[] = "cannot execute the replica program\n";
   (void)!::write(STDERR_FILENO, kMessage, sizeof kMessage - 1);

@@ -6,9 +6,9 @@
 #include <unistd.h>
 
 #include <limits>
-#include <random>
 
 #include "broker/replicas/cpu_placement.h"
+#include "shm/random_bits.h"
 
 namespace zerohop {
 namespace {
@@ -17,11 +17,6 @@ namespace {
 constexpr int kStartsThatMayFail = 3;
 // What an exit may take after SIGKILL, when the broker itself wants to leave.
 constexpr std::chrono::seconds kDying(10);
-
-uint64_t RandomEpoch() {
-  std::random_device device;
-  return (uint64_t{device()} << 32) | device();
-}
 
 }  // namespace
 
@@ -52,7 +47,7 @@ Supervisor::Supervisor(SupervisorOptions options, const BrokerBell& bell, LaneOb
               observer,
               lanes_,
               lifelines_,
-              RandomEpoch(),
+              RandomBits(),
               options_.liveness,
               options_.spin_limit,
               options_.beat,

@@ -59,15 +59,7 @@ class EchoEngine final : public Engine {
                                         std::to_string(options.echo_dim));
     }
     delay_ = std::chrono::microseconds(options.echo_delay_us);
-    EngineInfo info;
-    info.dim = static_cast<uint32_t>(options.echo_dim);
-    info.max_tokens = 1u << 20;
-    info.vocabulary = 1u << 30;
-    info.batch_tokens = 1u << 20;
-    info.batch_prompts = 1024;
-    info.engine = "echo (not a model)";
-    info.dtype = "float32";
-    return info;
+    return EchoInfo(static_cast<uint32_t>(options.echo_dim));
   }
 
   // Nothing to tokenize: every prompt costs one token.
@@ -78,12 +70,7 @@ class EchoEngine final : public Engine {
 
   absl::Status Run(std::span<Prompt* const> batch) override {
     if (delay_.count() > 0) std::this_thread::sleep_for(delay_);
-    for (Prompt* prompt : batch) {
-      const auto bytes = prompt->kind == PromptKind::kText
-                             ? std::as_bytes(std::span<const char>(prompt->text))
-                             : std::as_bytes(prompt->token_ids);
-      FillEchoRow(bytes, prompt->row);
-    }
+    for (Prompt* prompt : batch) FillEchoRow(*prompt, prompt->row);
     return absl::OkStatus();
   }
 
@@ -99,6 +86,24 @@ void FillEchoRow(std::span<const std::byte> prompt, std::span<float> row) {
   if (HasAvx512()) return FillWithAvx512(state, row);
 #endif
   FillFrom(state, row);
+}
+
+void FillEchoRow(const Prompt& prompt, std::span<float> row) {
+  FillEchoRow(prompt.kind == PromptKind::kText ? std::as_bytes(std::span<const char>(prompt.text))
+                                               : std::as_bytes(prompt.token_ids),
+              row);
+}
+
+EngineInfo EchoInfo(uint32_t dim) {
+  EngineInfo info;
+  info.dim = dim;
+  info.max_tokens = 1u << 20;
+  info.vocabulary = 1u << 30;
+  info.batch_tokens = 1u << 20;
+  info.batch_prompts = 1024;
+  info.engine = "echo (not a model)";
+  info.dtype = "float32";
+  return info;
 }
 
 std::unique_ptr<Engine> MakeEchoEngine() {

@@ -19,7 +19,10 @@ namespace zerohop {
 
 std::unique_ptr<Engine> MakeEchoEngine();
 
-// What a row of the echo engine holds; for tests in this language.
+// For engines that echo elsewhere, and for tests in this language: what it says of itself, and what a row
+// holds.
+EngineInfo EchoInfo(uint32_t dim);
 void FillEchoRow(std::span<const std::byte> prompt, std::span<float> row);
+void FillEchoRow(const Prompt& prompt, std::span<float> row);
 
 }  // namespace zerohop

@@ -1,17 +1,11 @@
 #include "shm/cuda/device_arena.h"
 
-#include <random>
-
 #include "shm/lane_format.h"
+#include "shm/random_bits.h"
 #include "shm/segment.h"
 
 namespace zerohop {
 namespace {
-
-uint64_t RandomWord() {
-  std::random_device device;
-  return (uint64_t{device()} << 32) | device();
-}
 
 // A word of host memory that copies may begin and end in.
 class RegisteredWord {
@@ -98,7 +92,7 @@ absl::StatusOr<DeviceArena> DeviceArena::Export(const std::shared_ptr<const Cuda
   ArenaHandle handle;
   handle.device = device->uuid();
   handle.bytes = (bytes + kDeviceBlockBytes - 1) / kDeviceBlockBytes * kDeviceBlockBytes;
-  handle.proof = RandomWord();
+  handle.proof = RandomBits();
   auto memory = DeviceMemory::Allocate(device, handle.bytes);
   if (!memory.ok()) return memory.status();
   const auto exported = device->driver().cuIpcGetMemHandle(&handle.ipc, memory->address());

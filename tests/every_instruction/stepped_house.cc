@@ -102,10 +102,13 @@ bool SteppedHouse::SubmitNextIfTaken(const Work& work, const Visible& seen, Requ
   return true;
 }
 
-// With more than the victim will hold, so that the victim is always the least busy. Before the victim serves.
+// With all that its lane holds, so that the rest is the victim's, however long the work of either seems to
+// take. Before the victim serves.
 void SteppedHouse::OccupySurvivor(Requests* others) {
   survivor_->Halt();
-  Submit({"something else" + std::string(1000, '.') + std::to_string(++request_)}, others);
+  for (uint32_t i = 0; i < geometry_.ring_cells; ++i)
+    Submit({"something else " + std::to_string(++request_)}, others);
+  EXPECT_EQ(router_.Load().lanes[kSurvivor].shards, geometry_.ring_cells) << "it would take more";
 }
 
 // The first requests of a process take paths of their own, through the linker and the allocator.

@@ -23,17 +23,12 @@ TEXTS = [f"text {i}" for i in range(100)]
 
 
 def serve(return_path, *flags, **options):
-    """A server whose replicas have a GPU; `gpu` on it is that of its processes."""
-    gpu = EmulatedGpu()
-    options["env"] = {**gpu.env(), **options.get("env", {})}
-    server = Server(*gpu.flags(return_path), f"--echo-dim={DIM}", *flags, **options)
-    server.gpu = gpu
-    return server
+    return Server(f"--echo-dim={DIM}", *flags, return_path=return_path, **options)
 
 
-def refusal(*flags, env=None, gpu=None):
+def refusal(*flags, env=None):
     """What a server that cannot start says."""
-    gpu = gpu or EmulatedGpu()
+    gpu = EmulatedGpu()
     try:
         command = [f"{BIN}/zerohop", "serve", "--host=127.0.0.1", "--port=0", "--engine=echo", "--num-replicas=2",
                    "--response-arena-mib=16", *flags]

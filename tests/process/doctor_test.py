@@ -1,7 +1,4 @@
-"""`zerohop doctor` on machines that the emulated driver plays, and on one without a driver.
-
-ZEROHOP_FAKE_CUDA is the folder of the emulator.
-"""
+"""`zerohop doctor` on machines that the emulated driver plays, and on one without a driver."""
 
 import ctypes
 import json
@@ -13,9 +10,9 @@ import subprocess
 import tempfile
 import unittest
 
+from device import LIBRARY
 from server import BIN, PATIENCE_S
 
-FAKE_CUDA = os.environ["ZEROHOP_FAKE_CUDA"]
 UUIDS = ["GPU-66616b65-2d63-7564-612d-6770752d3000", "GPU-66616b65-2d63-7564-612d-6770752d3100"]
 
 
@@ -46,7 +43,7 @@ class Machine(unittest.TestCase):
 
     def run_doctor(self, *flags, preexec_fn=None, **environment):
         env = {name: value for name, value in os.environ.items() if not name.startswith(("FAKECU_", "CUDA_"))}
-        env.update({"LD_LIBRARY_PATH": FAKE_CUDA, "FAKECU_NS": self.namespace,
+        env.update({"LD_LIBRARY_PATH": str(LIBRARY), "FAKECU_NS": self.namespace,
                     "FAKECU_REPORT": str(self.folder / "report"),
                     "CUDA_MPS_PIPE_DIRECTORY": str(self.folder / "no-mps"), **environment})
         return subprocess.run([f"{BIN}/zerohop", "doctor", *flags], capture_output=True, text=True, env=env,

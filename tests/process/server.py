@@ -62,11 +62,11 @@ def stands_still(pid):
 class Server:
     """`zerohop serve` with the given flags. Use as a context manager."""
 
-    def __init__(self, *flags, engine="echo", replicas=2, ready=None, env=None, patience=PATIENCE_S):
-        self.gpu = EmulatedGpu() if RETURN and engine == "echo" else None
+    def __init__(self, *flags, engine="echo", replicas=2, ready=None, env=None, patience=PATIENCE_S, return_path=RETURN):
+        self.gpu = EmulatedGpu() if return_path and engine == "echo" else None
         command = [f"{BIN}/zerohop", "serve", "--host=127.0.0.1", "--port=0", f"--engine={engine}",
                    f"--num-replicas={replicas}", "--request-arena-mib=8", "--response-arena-mib=16",
-                   *(self.gpu.flags(RETURN) if self.gpu else ()), *flags]
+                   *(self.gpu.flags(return_path) if self.gpu else ()), *flags]
         environment = {**os.environ, **(self.gpu.env() if self.gpu else {}), **(env or {})}
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                                         errors="replace", env=environment)

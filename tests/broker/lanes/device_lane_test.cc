@@ -11,7 +11,7 @@
 #include "broker/lanes/lane_port.h"
 #include "tests/fake_cuda/test_namespace.h"
 #include "tests/support/fake_replica.h"
-#include "tests/support/test_call.h"
+#include "tests/support/new_shard.h"
 
 namespace zerohop {
 namespace {
@@ -25,7 +25,7 @@ const fake_cuda::TestNamespace kNamespace;
 class DeviceLaneTest : public testing::Test {
  protected:
   explicit DeviceLaneTest(std::chrono::nanoseconds deadline = std::chrono::hours(1))
-      : home(device, /*required=*/false, deadline) {
+      : home(device, deadline) {
     lane->SetDevice(std::make_shared<const LaneDevice>(
         Must(LaneDevice::Create(device, lane->geometry().response_arena_bytes))));
     lane->TakeDevice();
@@ -49,13 +49,8 @@ class DeviceLaneTest : public testing::Test {
   static uint64_t Count(const char* counter) { return fakecu_counter(::getpid(), counter); }
 
   ShardRef PostNew(const std::string& prompt) {
-    TestCall& call = *calls.emplace_back(std::make_unique<TestCall>(std::vector<std::string>{prompt}));
-    auto shard = std::make_shared<Shard>();
-    shard->ticket = call.ticket().get();
-    shard->body = &call.ticket()->body;
-    shard->count = 1;
-    shard->tokens = 1;
-    shard->request_bytes = prompt.size();
+    const ShardRef shard =
+        NewShard(*calls.emplace_back(std::make_unique<TestCall>(std::vector<std::string>{prompt})));
     EXPECT_EQ(port->Post(shard, false), PostResult::kPosted);
     return shard;
   }

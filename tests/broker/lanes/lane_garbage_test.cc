@@ -7,7 +7,7 @@
 
 #include "broker/lanes/lane_port.h"
 #include "tests/support/fake_replica.h"
-#include "tests/support/test_call.h"
+#include "tests/support/new_shard.h"
 
 namespace zerohop {
 namespace {
@@ -23,13 +23,8 @@ class LaneGarbageTest : public testing::Test {
   }
 
   ShardRef PostNew(const std::string& prompt) {
-    TestCall& call = *calls.emplace_back(std::make_unique<TestCall>(std::vector<std::string>{prompt}));
-    auto shard = std::make_shared<Shard>();
-    shard->ticket = call.ticket().get();
-    shard->body = &call.ticket()->body;
-    shard->count = 1;
-    shard->tokens = 1;
-    shard->request_bytes = prompt.size();
+    const ShardRef shard =
+        NewShard(*calls.emplace_back(std::make_unique<TestCall>(std::vector<std::string>{prompt})));
     EXPECT_EQ(port->Post(shard, false), PostResult::kPosted);
     return shard;
   }
@@ -130,10 +125,7 @@ TEST_F(LaneGarbageTest, ImpossibleSubmissionHeadEndsAllBelief) {
   ASSERT_TRUE(port->Reap(&finished));
   Scribble().submission_head.value = 1000;
   TestCall call({"one too many"});
-  auto shard = std::make_shared<Shard>();
-  shard->ticket = call.ticket().get();
-  shard->body = &call.ticket()->body;
-  shard->count = 1;
+  const ShardRef shard = NewShard(call);
   EXPECT_EQ(port->Post(shard, false), PostResult::kCorrupt);
   EXPECT_THAT(port->garbage(), HasSubstr("head is impossible"));
   EXPECT_EQ(shard->attempts, 0u);

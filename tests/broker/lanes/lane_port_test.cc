@@ -10,6 +10,7 @@
 #include <set>
 
 #include "tests/support/fake_replica.h"
+#include "tests/support/new_shard.h"
 #include "tests/support/test_call.h"
 
 namespace zerohop {
@@ -30,14 +31,7 @@ class LanePortTest : public testing::Test {
   }
 
   ShardRef NewShard(std::vector<std::string> prompts, uint64_t tokens = 1) {
-    TestCall& call = *calls.emplace_back(std::make_unique<TestCall>(std::move(prompts)));
-    auto shard = std::make_shared<Shard>();
-    shard->ticket = call.ticket().get();
-    shard->body = &call.ticket()->body;
-    shard->count = static_cast<uint32_t>(call.ticket()->body.prompts.size());
-    shard->tokens = tokens;
-    for (const PromptPlace& prompt : shard->body->prompts) shard->request_bytes += prompt.length;
-    return shard;
+    return zerohop::NewShard(*calls.emplace_back(std::make_unique<TestCall>(std::move(prompts))), tokens);
   }
   ShardRef PostNew(const std::string& prompt) {
     ShardRef shard = NewShard({prompt});

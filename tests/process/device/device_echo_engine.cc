@@ -32,14 +32,10 @@ class DeviceEchoEngine final : public Engine {
     pages_.emplace(*std::move(pages));
     delay_ = std::chrono::microseconds(options.echo_delay_us);
     dim_ = static_cast<size_t>(options.echo_dim);
-    EngineInfo info;
-    info.dim = static_cast<uint32_t>(dim_);
-    info.max_tokens = 1u << 20;
-    info.vocabulary = 1u << 30;
-    info.batch_tokens = 1u << 20;
-    info.batch_prompts = static_cast<uint32_t>(std::min(size_t{1024}, kStagingBytes / sizeof(float) / dim_));
-    info.engine = "device echo (not a model)";
-    info.dtype = "float32";
+    EngineInfo info = EchoInfo(static_cast<uint32_t>(dim_));
+    info.batch_prompts =
+        static_cast<uint32_t>(std::min(size_t{info.batch_prompts}, kStagingBytes / sizeof(float) / dim_));
+    info.engine = "device " + info.engine;
     info.device = device_->uuid();
     return info;
   }
@@ -57,10 +53,7 @@ class DeviceEchoEngine final : public Engine {
     if (!done.ok()) return absl::InternalError(done.message());
     auto* row = reinterpret_cast<float*>(staging_.data());
     for (Prompt* prompt : batch) {
-      const auto bytes = prompt->kind == PromptKind::kText
-                             ? std::as_bytes(std::span<const char>(prompt->text))
-                             : std::as_bytes(prompt->token_ids);
-      FillEchoRow(bytes, {row, dim_});
+      FillEchoRow(*prompt, {row, dim_});
       const auto copied =
           driver.cuMemcpyHtoDAsync_v2(prompt->device_row, row, dim_ * sizeof(float), stream_->get());
       if (absl::Status ok = device_->Check(copied, "write a row"); !ok.ok()) {
