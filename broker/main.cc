@@ -17,6 +17,7 @@
 
 #include "absl/synchronization/mutex.h"
 #include "broker/client/client_commands.h"
+#include "broker/consumers/consumer_desk.h"
 #include "broker/doctor/doctor.h"
 #include "broker/front/grpc_front.h"
 #include "broker/lanes/copy_engine.h"
@@ -86,6 +87,13 @@ absl::StatusOr<std::unique_ptr<CopyEngine>> CopyEngineFor(DeviceReturn* device, 
   return CopyEngine::Create(*device, bell.ringer());
 }
 
+// Null where no consumers are served.
+absl::StatusOr<std::unique_ptr<ConsumerDesk>> OpenConsumerDesk(const ConsumerOptions& options, Router& router,
+                                                               CopyEngine* copies, DeviceReturn* device) {
+  if (options.socket.empty()) return nullptr;
+  return ConsumerDesk::Open(options, router, *copies, *device);
+}
+
 // Declaration order is lifetime: what comes later stops first.
 int Serve(int argc, char** argv) {
   const ServeOptions options = ParseServeOrExit(argc, argv);
@@ -108,6 +116,8 @@ int Serve(int argc, char** argv) {
   supervisor_options.device = device->get();
   auto supervisor = Supervisor::Create(supervisor_options, *bell, router);
   if (!supervisor.ok()) return Refuse(supervisor.status());
+  auto consumers = OpenConsumerDesk(options.consumers, router, copies->get(), device->get());
+  if (!consumers.ok()) return Refuse(consumers.status());
   const Attendance attendance(router, bell->MakeAttendant(), options.lone_spin);
   auto front = GrpcFront::Create(options.front, router, **supervisor, attendance);
   if (!front.ok()) return Refuse(front.status());
@@ -128,6 +138,7 @@ int Serve(int argc, char** argv) {
   router.BeginLeaving();
   const auto deadline = std::chrono::steady_clock::now() + options.drain_timeout;
   (*front)->Drain(failure.empty() ? options.drain_timeout : std::chrono::nanoseconds(0));
+  if (*consumers) (*consumers)->Drain(std::max(deadline - std::chrono::steady_clock::now(), kReplicaLeave));
   (*supervisor)->Drain(std::max(deadline - std::chrono::steady_clock::now(), kReplicaLeave));
   if (!failure.empty()) return Refuse(absl::InternalError(failure));
   spdlog::info("stopped");

@@ -69,8 +69,10 @@ class Engine {
 
   // Once loaded, of an engine whose rows are born on a GPU, else null: the device, and the stream that Run
   // works on. Run then fills `device_row` of every prompt instead of `row`, and may return before the stream
-  // is done; a batch reaches the broker only when it is. The stream stays until Close. An error of the device
-  // is never InvalidArgument to Run's caller, which would be the client's mistake.
+  // is done; a batch reaches the broker only when it is. All that writes to rows is on that one stream: a row
+  // whose request was withdrawn may be another's next, and only the stream's order keeps the two apart. It
+  // stays until Close. An error of the device is never InvalidArgument to Run's caller, which would be the
+  // client's mistake.
   virtual std::shared_ptr<const CudaDevice> device() const { return nullptr; }
   virtual cuda::CUstream stream() const { return nullptr; }
 

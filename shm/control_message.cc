@@ -1,10 +1,8 @@
 #include "shm/control_message.h"
 
-#include <cstring>
 #include <nlohmann/json.hpp>
-#include <utility>
 
-#include "absl/strings/escaping.h"
+#include "shm/json_fields.h"
 #include "shm/printable.h"
 #include "shm/row.h"
 
@@ -12,10 +10,6 @@ namespace zerohop {
 namespace {
 
 using nlohmann::json;
-// So short that a message fits a packet even if every byte is escaped to six.
-constexpr size_t kMaxReasonBytes = 2 << 10;
-constexpr size_t kMaxNameBytes = 256;
-
 json ToJson(const EngineInfo& info) {
   return {{"dim", info.dim},
           {"max_tokens", info.max_tokens},
@@ -28,17 +22,10 @@ json ToJson(const EngineInfo& info) {
           {"device", Printable(info.device, kMaxNameBytes)}};
 }
 
-std::string Hex(const cuda::CUipcMemHandle& handle) {
-  const std::string_view bytes(handle.reserved, sizeof handle.reserved);
-  return absl::BytesToHexString({bytes.data(), bytes.size()});
-}
-
 json ToJson(const DeviceOffer& device) {
-  return {{"uuid", Printable(device.arena.device, kMaxNameBytes)},
-          {"ipc", Hex(device.arena.ipc)},
-          {"bytes", device.arena.bytes},
-          {"proof", device.arena.proof},
-          {"required", device.required}};
+  json offer = ToJson(device.arena);
+  offer["required"] = device.required;
+  return offer;
 }
 
 struct Encoder {
@@ -64,22 +51,6 @@ struct Encoder {
   json operator()(const Drain&) const { return {{"type", "drain"}}; }
 };
 
-// A number that must be there and fit; at() and get() throw, Decode catches.
-template <typename T>
-T Number(const json& object, const char* name) {
-  const json& value = object.at(name);
-  if (!value.is_number_integer()) throw std::runtime_error(std::string(name) + " is not an integer");
-  const bool fits = value.is_number_unsigned() ? std::in_range<T>(value.get<uint64_t>())
-                                               : std::in_range<T>(value.get<int64_t>());
-  if (!fits) throw std::runtime_error(std::string(name) + " is out of range");
-  return value.get<T>();
-}
-
-std::string Text(const json& object, const char* name) {
-  const auto& text = object.at(name).get_ref<const std::string&>();
-  return Printable(text, kMaxReasonBytes);
-}
-
 ReturnPath PathFrom(const json& object) {
   const std::string name = Text(object, "return_path");
   for (ReturnPath path : {ReturnPath::kHost, ReturnPath::kCudaIpc}) {
@@ -90,14 +61,7 @@ ReturnPath PathFrom(const json& object) {
 
 DeviceOffer DeviceFrom(const json& object) {
   DeviceOffer device;
-  device.arena.device = Text(object, "uuid");
-  const std::string hex = Text(object, "ipc");
-  if (hex.size() != 2 * sizeof device.arena.ipc || hex.find_first_not_of("0123456789abcdef") != hex.npos) {
-    throw std::runtime_error("ipc is no memory handle");
-  }
-  std::memcpy(&device.arena.ipc, absl::HexStringToBytes(hex).data(), sizeof device.arena.ipc);
-  device.arena.bytes = Number<uint64_t>(object, "bytes");
-  device.arena.proof = Number<uint64_t>(object, "proof");
+  device.arena = ArenaFrom(object);
   device.required = object.at("required").get<bool>();
   return device;
 }

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <cstring>
 #include <span>
+#include <string_view>
 
 namespace zerohop {
 
@@ -59,5 +60,11 @@ class Utf8Checker {
   int expected_ = 0;  // continuation bytes to come
   uint8_t low_ = 0x80, high_ = 0xbf;
 };
+
+inline bool IsUtf8(std::string_view text) {
+  Utf8Checker checker;
+  checker.Feed(std::as_bytes(std::span<const char>(text)));
+  return checker.Complete();
+}
 
 }  // namespace zerohop

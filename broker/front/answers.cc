@@ -74,23 +74,7 @@ void AppendRows(const grpc_slice& block, uint32_t dim, SliceList* slices) {
 }  // namespace
 
 grpc::Status ToGrpcStatus(const Answer& answer) {
-  switch (answer.outcome) {
-    case Outcome::kEmbedded:
-      return grpc::Status::OK;
-    case Outcome::kInvalid:
-      return {grpc::StatusCode::INVALID_ARGUMENT, answer.message};
-    case Outcome::kNoReplica:
-    case Outcome::kReplicaLost:
-    case Outcome::kLeaving:
-      return {grpc::StatusCode::UNAVAILABLE, answer.message};
-    case Outcome::kOverloaded:
-      return {grpc::StatusCode::RESOURCE_EXHAUSTED, answer.message};
-    case Outcome::kWithdrawn:
-      return {grpc::StatusCode::CANCELLED, answer.message};
-    case Outcome::kExpired:
-      return {grpc::StatusCode::DEADLINE_EXCEEDED, answer.message};
-  }
-  return {grpc::StatusCode::INTERNAL, "unknown outcome"};
+  return ToGrpcStatus(StatusOf(answer));
 }
 
 grpc::Status ToGrpcStatus(const absl::Status& status) {

@@ -1,7 +1,6 @@
 #pragma once
 
-// Answers: the one place that turns an outcome into what a gRPC client sees.
-// What callers rely on: docs/wire.md.
+// Answers: what becomes of an outcome on the wire of gRPC. What callers rely on: docs/wire.md.
 
 #include <grpc/slice.h>
 #include <grpcpp/support/byte_buffer.h>

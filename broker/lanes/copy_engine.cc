@@ -13,6 +13,64 @@ constexpr std::chrono::seconds kLastCopies(1);
 
 }  // namespace
 
+// What the thread works with. Once it is left alone, in a driver that does not return, it uses nothing else.
+class CopyEngine::Thread {
+  struct Batch {
+    std::vector<Landing> landings;
+    std::vector<Gathering> gatherings;
+    bool empty() const { return landings.empty() && gatherings.empty(); }
+  };
+
+ public:
+  Thread(DeviceReturn& home, BellRinger bell, CudaStream stream)
+      : home_(&home),
+        device_(home.device()),
+        deadline_(home.deadline()),
+        bell_(bell),
+        stream_(std::move(stream)) {}
+
+  void Run();
+  void Put(Landing landing) { Put(std::move(landing), &Batch::landings); }
+  void Put(Gathering gathering) { Put(std::move(gathering), &Batch::gatherings); }
+  bool HangsSince(Clock::time_point before);
+  // False when it does not end.
+  bool Stop();
+
+ private:
+  template <typename Copy>
+  void Put(Copy copy, std::vector<Copy> Batch::*where) {
+    {
+      std::lock_guard lock(mutex_);
+      (waiting_.*where).push_back(std::move(copy));
+    }
+    changed_.notify_all();
+  }
+  bool TakeBatch();
+  absl::Status CopyBatch();
+  absl::Status CopyLandings();
+  absl::Status CopyGathering(const Gathering& gathering);
+  absl::Status WaitForStream();
+  void TellDone();
+  bool MayGoOn();
+  bool Stopped();
+  void OnLost(std::string reason);
+
+  DeviceReturn* const home_;  // not once left alone
+  const std::shared_ptr<const CudaDevice> device_;
+  const std::chrono::nanoseconds deadline_;
+  const BellRinger bell_;
+  CudaStream stream_;
+  Batch batch_;              // of the thread
+  std::vector<Batch> kept_;  // a lost device may still read and write there
+  std::mutex mutex_;         // the members below
+  std::condition_variable changed_;
+  Batch waiting_;
+  Clock::time_point busy_since_ = Clock::time_point::max();
+  bool stop_ = false;
+  bool left_alone_ = false;
+  bool ended_ = false;
+};
+
 absl::StatusOr<std::unique_ptr<CopyEngine>> CopyEngine::Create(DeviceReturn& home, BellRinger bell) {
   auto stream = CudaStream::Create(home.device());
   if (!stream.ok()) return stream.status();
@@ -21,94 +79,159 @@ absl::StatusOr<std::unique_ptr<CopyEngine>> CopyEngine::Create(DeviceReturn& hom
 }
 
 CopyEngine::CopyEngine(DeviceReturn& home, BellRinger bell, CudaStream stream)
-    : home_(home), bell_(bell), stream_(std::move(stream)), thread_([this] { Run(); }) {}
+    : home_(home),
+      thread_(std::make_shared<Thread>(home, bell, std::move(stream))),
+      running_([thread = thread_] { thread->Run(); }) {}
 
 CopyEngine::~CopyEngine() {
-  {
-    std::lock_guard lock(mutex_);
-    stop_ = true;
+  if (thread_->Stop()) {
+    running_.join();
+  } else {
+    home_.LeaveToTheEnd();
+    running_.detach();
   }
-  begun_.notify_one();
-  thread_.join();
 }
 
-void CopyEngine::Begin(Copy copy) {
-  {
-    std::lock_guard lock(mutex_);
-    waiting_.push_back(std::move(copy));
-  }
-  begun_.notify_one();
+void CopyEngine::Land(Landing landing) {
+  thread_->Put(std::move(landing));
 }
 
-void CopyEngine::Run() {
-  if (absl::Status entered = home_.device()->Enter(); !entered.ok())
-    home_.Lose(std::string(entered.message()));
+void CopyEngine::Gather(Gathering gathering) {
+  thread_->Put(std::move(gathering));
+}
+
+// To submit a batch and to wait for it may take the deadline each.
+void CopyEngine::Judge(Clock::time_point now) {
+  if (!home_.lost() && thread_->HangsSince(now - 2 * home_.deadline()))
+    home_.Lose("the driver does not return from copying rows");
+}
+
+bool CopyEngine::Thread::HangsSince(Clock::time_point before) {
+  std::lock_guard lock(mutex_);
+  return busy_since_ < before;
+}
+
+bool CopyEngine::Thread::Stop() {
+  std::unique_lock lock(mutex_);
+  stop_ = true;
+  changed_.notify_all();
+  left_alone_ = !changed_.wait_for(lock, 2 * kLastCopies, [this] { return ended_; });
+  return !left_alone_;
+}
+
+void CopyEngine::Thread::Run() {
+  if (absl::Status entered = device_->Enter(); !entered.ok()) home_->Lose(std::string(entered.message()));
   while (TakeBatch()) {
-    absl::Status copied = home_.lost() ? absl::UnavailableError(home_.reason()) : CopyBatch();
-    if (!copied.ok() && Stopped()) return home_.LeaveToTheEnd();
-    if (!copied.ok()) return OnLost(std::string(copied.message()));
-    for (const Copy& copy : batch_) copy.memory->PutLanded(copy.slot);
-    batch_.clear();
-    bell_.Ring();
+    absl::Status copied = home_->lost() ? absl::UnavailableError(home_->reason()) : CopyBatch();
+    if (!MayGoOn()) return;
+    if (copied.ok()) {
+      TellDone();
+    } else if (Stopped()) {
+      home_->LeaveToTheEnd();
+      break;
+    } else {
+      OnLost(std::string(copied.message()));
+      break;
+    }
   }
+  std::lock_guard lock(mutex_);
+  ended_ = true;
+  changed_.notify_all();
 }
 
-void CopyEngine::OnLost(std::string reason) {
-  home_.Lose(std::move(reason));
+// After each call of the driver: whether those who made us are still there.
+bool CopyEngine::Thread::MayGoOn() {
+  std::lock_guard lock(mutex_);
+  return !left_alone_;
+}
+
+void CopyEngine::Thread::TellDone() {
+  for (const Landing& landing : batch_.landings) landing.memory->PutLanded(landing.slot);
+  if (!batch_.landings.empty()) bell_.Ring();
+  for (Gathering& gathering : batch_.gatherings) {
+    gathering.rows.clear();
+    gathering.done();
+  }
+  batch_ = Batch();
+}
+
+void CopyEngine::Thread::OnLost(std::string reason) {
+  home_->Lose(std::move(reason));
   bell_.Ring();  // the lanes are looked at, and found lost
   do {
-    for (const Copy& copy : batch_) kept_.push_back(copy.memory->lane().device());
-    batch_.clear();
+    kept_.push_back(std::exchange(batch_, Batch()));
   } while (TakeBatch());
 }
 
-bool CopyEngine::Stopped() {
+bool CopyEngine::Thread::Stopped() {
   std::lock_guard lock(mutex_);
   return stop_;
 }
 
 // False when it is time to stop.
-bool CopyEngine::TakeBatch() {
+bool CopyEngine::Thread::TakeBatch() {
   std::unique_lock lock(mutex_);
-  begun_.wait(lock, [this] { return stop_ || !waiting_.empty(); });
-  batch_.swap(waiting_);
+  busy_since_ = Clock::time_point::max();
+  changed_.wait(lock, [this] { return stop_ || !waiting_.empty(); });
+  std::swap(batch_, waiting_);
+  busy_since_ = Clock::now();
   return !stop_;
 }
 
-absl::Status CopyEngine::CopyBatch() {
-  std::sort(batch_.begin(), batch_.end(), [](const Copy& a, const Copy& b) {
-    return std::tie(a.memory, a.offset) < std::tie(b.memory, b.offset);
-  });
-  for (auto first = batch_.begin(); first != batch_.end();) {
-    uint64_t bytes = first->bytes;
-    auto next = std::next(first);
-    for (; next != batch_.end() && next->memory == first->memory && next->offset == first->offset + bytes;
-         ++next) {
-      bytes += next->bytes;
-    }
-    if (absl::Status submitted = Submit(*first, bytes); !submitted.ok()) return submitted;
-    first = next;
+absl::Status CopyEngine::Thread::CopyBatch() {
+  if (absl::Status landings = CopyLandings(); !landings.ok()) return landings;
+  for (const Gathering& gathering : batch_.gatherings) {
+    if (absl::Status submitted = CopyGathering(gathering); !submitted.ok()) return submitted;
   }
   return WaitForStream();
 }
 
-absl::Status CopyEngine::Submit(const Copy& first, uint64_t bytes) {
-  const LaneDevice& lane = *first.memory->lane().device();
-  const CudaDevice& device = *home_.device();
-  return device.Check(device.driver().cuMemcpyDtoHAsync_v2(
-                          lane.on_host(first.offset), lane.on_device(first.offset), bytes, stream_.get()),
-                      "copy rows to the host");
+absl::Status CopyEngine::Thread::CopyLandings() {
+  std::vector<Landing>& landings = batch_.landings;
+  std::sort(landings.begin(), landings.end(), [](const Landing& a, const Landing& b) {
+    return std::tie(a.memory, a.offset) < std::tie(b.memory, b.offset);
+  });
+  for (auto first = landings.begin(); first != landings.end();) {
+    uint64_t bytes = first->bytes;
+    auto next = std::next(first);
+    for (; next != landings.end() && next->memory == first->memory && next->offset == first->offset + bytes;
+         ++next) {
+      bytes += next->bytes;
+    }
+    const LaneDevice& lane = *first->memory->lane().device();
+    const auto submitted = device_->driver().cuMemcpyDtoHAsync_v2(
+        lane.on_host(first->offset), lane.on_device(first->offset), bytes, stream_.get());
+    if (absl::Status ok = device_->Check(submitted, "copy rows to the host"); !ok.ok()) return ok;
+    first = next;
+  }
+  return absl::OkStatus();
 }
 
-absl::Status CopyEngine::WaitForStream() {
-  const CudaDevice& device = *home_.device();
-  Clock::time_point until = Clock::now() + home_.deadline();
+// A replica that fell back has its rows on the host: they go up to the device, so that its consumer need not
+// know.
+absl::Status CopyEngine::Thread::CopyGathering(const Gathering& gathering) {
+  const CudaDriver& driver = device_->driver();
+  uint64_t offset = gathering.offset;
+  for (const RowBlock& block : gathering.rows) {
+    const cuda::CUdeviceptr to = gathering.to->at(offset);
+    const auto submitted =
+        block.on_device()
+            ? driver.cuMemcpyDtoDAsync_v2(to, block.device_address(), block.size(), stream_.get())
+            : driver.cuMemcpyHtoDAsync_v2(to, block.bytes().data(), block.size(), stream_.get());
+    if (absl::Status ok = device_->Check(submitted, "copy rows to a consumer"); !ok.ok()) return ok;
+    offset += block.size();
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CopyEngine::Thread::WaitForStream() {
+  Clock::time_point until = Clock::now() + deadline_;
   bool last = false;
   for (;;) {
-    const cuda::CUresult result = device.driver().cuStreamQuery(stream_.get());
-    if (result != cuda::CUDA_ERROR_NOT_READY) return device.Check(result, "copy rows to the host");
+    const cuda::CUresult result = device_->driver().cuStreamQuery(stream_.get());
+    if (result != cuda::CUDA_ERROR_NOT_READY) return device_->Check(result, "copy rows");
     const Clock::time_point now = Clock::now();
-    if (now >= until) return absl::DeadlineExceededError("copies of rows to the host do not end");
+    if (now >= until) return absl::DeadlineExceededError("copies of rows do not end");
     if (!last && Stopped()) {
       last = true;
       until = std::min(until, now + kLastCopies);

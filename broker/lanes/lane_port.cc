@@ -143,7 +143,7 @@ bool LanePort::FinishOne(const Completion& completion, std::vector<Finished>* fi
   const auto status = static_cast<CompletionStatus>(completion.status);
   if (status == CompletionStatus::kOk) {
     LearnPace(completion, *slots_[completion.slot].shard);
-    if (copies_ != nullptr) {
+    if (copies_ != nullptr && !slots_[completion.slot].shard->stays_on_device) {
       Land(completion.slot);
       return true;
     }
@@ -154,7 +154,9 @@ bool LanePort::FinishOne(const Completion& completion, std::vector<Finished>* fi
   done.status = status;
   done.failed_prompt = completion.failed_prompt;
   if (status == CompletionStatus::kOk) {
-    done.rows = TakeRows(entry.submission);
+    done.rows = copies_ == nullptr ? TakeRows(entry.submission)
+                                   : RowBlock::OnDevice(memory_, entry.submission.response_offset,
+                                                        entry.submission.response_length);
   } else {
     const std::byte* detail = memory_->lane().response(entry.submission.response_offset);
     // Copied first: the replica may go on writing while we look.
@@ -171,7 +173,7 @@ void LanePort::Land(uint32_t slot) {
   InFlight& entry = slots_[slot];
   entry.landing = true;
   ReturnCredit(entry);
-  copies_->Begin({memory_, entry.submission.response_offset, entry.submission.response_length, slot});
+  copies_->Land({memory_, entry.submission.response_offset, entry.submission.response_length, slot});
 }
 
 void LanePort::FinishLanded(uint32_t slot, std::vector<Finished>* finished) {
@@ -227,7 +229,7 @@ void LanePort::Abandon(std::vector<Finished>* finished, std::vector<Orphan>* orp
   std::sort(rest.begin(), rest.end(), [](auto* a, auto* b) { return a->position < b->position; });
   // The copy of what was landing may go on, into memory that stays.
   for (const InFlight* entry : rest) {
-    orphans->push_back({entry->shard, entry->position < taken, entry->landing});
+    orphans->push_back({entry->shard, entry->position < taken && !DeviceIsLost(), entry->landing});
   }
 }
 

@@ -31,7 +31,8 @@ struct Finished {
 };
 
 // A shard whose replica died. `taken`: the replica had begun with it, so it may be the cause, unless it was
-// `complete` and its rows were on their way from the device.
+// `complete` and its rows were on their way from the device. Where that device is lost nothing else is the
+// cause, and no shard is said to be taken.
 struct Orphan {
   ShardRef shard;
   bool taken = false;
@@ -65,10 +66,12 @@ class LanePort {
   LanePort(std::shared_ptr<BrokerLane> lane, BellRinger broker_bell, const EngineInfo& info, Credit credit,
            int cpu = kAnyCpu, CopyEngine* copies = nullptr);
 
+  // Whether work may be posted at all: the replica has kept the rules, and its rows could come back.
+  bool IsSound() const { return garbage_.empty() && !DeviceIsLost(); }
   // Whether ordinary work may be posted now.
   bool HasCredit() const {
     return tokens_ < credit_.tokens && prompts_ < credit_.prompts && !free_slots_.empty() &&
-           seclusion == Seclusion::kNone && garbage_.empty();
+           seclusion == Seclusion::kNone && IsSound();
   }
   // Whether something waits in the replica, beside what it can run at once.
   bool HoldsMoreThanABatch() const { return tokens_ > batch_tokens_ || prompts_ > batch_prompts_; }

@@ -28,6 +28,7 @@ struct Shard {
   uint32_t attempts = 0;           // times posted, unless its replica died without having begun
   uint32_t failed_on = kNobody;    // whose engine failed with it last: another is tried next
   ShardQueue* waits_in = nullptr;  // the queue that counts it
+  bool stays_on_device = false;    // as its ticket's
   bool suspect = false;            // was begun by a replica that died: runs alone now
 };
 

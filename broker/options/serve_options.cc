@@ -1,6 +1,7 @@
 #include "broker/options/serve_options.h"
 
 #include <CLI/CLI.hpp>
+#include <bit>
 #include <cstdio>
 
 #include "broker/options/model_folder.h"
@@ -39,6 +40,8 @@ struct Flags {
   std::string replica_mode = "spawn";
   std::string control_socket;
   std::string return_path = "auto";
+  std::string consumer_socket;
+  uint64_t lease_arena_mib = 64;
 };
 
 void DescribeServing(CLI::App& app, Flags& f) {
@@ -131,6 +134,15 @@ void DescribeEngine(CLI::App& app, Flags& f) {
          "How rows come from an engine on a GPU; host: the replica copies them; cuda_ipc: they stay on "
          "the device, and the server copies them; auto: host")
       ->check(CLI::IsMember({"auto", "host", "cuda_ipc"}))
+      ->group("Engine");
+  app.add_option(
+         "--consumer-socket", f.consumer_socket,
+         "cuda_ipc: path of the unix socket where processes on this GPU get embeddings that stay on it; "
+         "made with mode 0600")
+      ->group("Engine");
+  app.add_option("--lease-arena-mib", f.lease_arena_mib,
+                 "Memory of the device for embeddings that one such process holds; a power of two")
+      ->check(CLI::Range(uint64_t{1}, uint64_t{1} << 20))
       ->group("Engine");
   app.add_option("--threads", f.engine.threads, "Compute threads per replica")
       ->check(CLI::Range(1, 1024))
@@ -232,6 +244,17 @@ DeviceOptions DeviceFrom(const Flags& f) {
   return options;
 }
 
+ConsumerOptions ConsumersFrom(const Flags& f) {
+  if (!f.consumer_socket.empty() && f.return_path != "cuda_ipc") {
+    Refuse(
+        "--consumer-socket is for --return cuda_ipc: embeddings that come to the host are not on the device");
+  }
+  if (!std::has_single_bit(f.lease_arena_mib)) {
+    Refuse("--lease-arena-mib: expected a power of two, got " + std::to_string(f.lease_arena_mib));
+  }
+  return {f.consumer_socket, f.lease_arena_mib << 20};
+}
+
 }  // namespace
 
 ServeOptions ParseServeOrExit(int argc, char** argv) {
@@ -246,6 +269,7 @@ ServeOptions ParseServeOrExit(int argc, char** argv) {
   if (absl::Status valid = Validate(options.supervisor.geometry); !valid.ok())
     Refuse(std::string(valid.message()));
   options.device = DeviceFrom(f);
+  options.consumers = ConsumersFrom(f);
   options.router.replicas = options.supervisor.replicas;
   options.router.policy = *ParsePolicy(f.load_balancing);
   options.router.admission = {f.max_queue, f.max_queue_prompts, f.max_queue_mib << 20};

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "broker/consumers/consumer_desk.h"
 #include "broker/front/grpc_front.h"
 #include "broker/replicas/supervisor.h"
 #include "broker/router/router.h"
@@ -23,6 +24,7 @@ struct ServeOptions {
   RouterOptions router;
   SupervisorOptions supervisor;
   DeviceOptions device;
+  ConsumerOptions consumers;
   std::chrono::nanoseconds lane_spin{0};  // of the lane thread
   std::chrono::nanoseconds lone_spin{0};  // of a front thread, for the only request in the house
   std::chrono::nanoseconds drain_timeout = std::chrono::seconds(30);

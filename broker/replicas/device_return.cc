@@ -53,20 +53,20 @@ void DeviceReturn::Give(const std::shared_ptr<Work>& work, std::function<void()>
 }
 
 // Freed on the device's thread, whoever drops it.
-absl::StatusOr<std::shared_ptr<const LaneDevice>> DeviceReturn::ForAnyThread(
-    absl::StatusOr<LaneDevice> lane, const std::shared_ptr<Work>& work) {
-  if (!lane.ok()) return lane.status();
-  return std::shared_ptr<const LaneDevice>(new LaneDevice(*std::move(lane)), [work](const LaneDevice* gone) {
-    Give(work, [gone] { delete gone; });
-  });
+template <typename Thing>
+DeviceReturn::Shared<Thing> DeviceReturn::ForAnyThread(absl::StatusOr<Thing> thing,
+                                                       const std::shared_ptr<Work>& work) {
+  if (!thing.ok()) return thing.status();
+  return std::shared_ptr<const Thing>(new Thing(*std::move(thing)),
+                                      [work](const Thing* gone) { Give(work, [gone] { delete gone; }); });
 }
 
-absl::StatusOr<std::shared_ptr<const LaneDevice>> DeviceReturn::MakeLaneDevice(size_t bytes) {
+template <typename Thing>
+DeviceReturn::Shared<Thing> DeviceReturn::Make(std::function<absl::StatusOr<Thing>()> make) {
   if (lost()) return absl::UnavailableError(reason_);
-  using Made = absl::StatusOr<std::shared_ptr<const LaneDevice>>;
-  const auto made = std::make_shared<std::optional<Made>>();  // guarded by the work's mutex
-  Give(work_, [made, bytes, device = device_, work = work_] {
-    Made result = ForAnyThread(LaneDevice::Create(device, bytes), work);
+  const auto made = std::make_shared<std::optional<Shared<Thing>>>();  // guarded by the work's mutex
+  Give(work_, [made, make = std::move(make), work = work_] {
+    Shared<Thing> result = ForAnyThread(make(), work);
     std::lock_guard lock(work->mutex);
     *made = std::move(result);
   });
@@ -75,6 +75,14 @@ absl::StatusOr<std::shared_ptr<const LaneDevice>> DeviceReturn::MakeLaneDevice(s
   lock.unlock();
   Lose("it does not make room for rows in time");
   return absl::UnavailableError(reason_);
+}
+
+absl::StatusOr<std::shared_ptr<const LaneDevice>> DeviceReturn::MakeLaneDevice(size_t bytes) {
+  return Make<LaneDevice>([device = device_, bytes] { return LaneDevice::Create(device, bytes); });
+}
+
+absl::StatusOr<std::shared_ptr<const DeviceArena>> DeviceReturn::MakeArena(size_t bytes) {
+  return Make<DeviceArena>([device = device_, bytes] { return DeviceArena::Export(device, bytes); });
 }
 
 void DeviceReturn::Lose(std::string reason) {

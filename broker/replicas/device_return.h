@@ -6,7 +6,7 @@
 //
 // A driver may take its time, or never return. So what is made and freed on the
 // device is made and freed on a thread of its own: who drops the last reference
-// to a LaneDevice, under whatever lock, waits for nobody. Any thread.
+// to its memory, under whatever lock, waits for nobody. Any thread.
 
 #include <atomic>
 #include <chrono>
@@ -35,6 +35,8 @@ class DeviceReturn {
   // The device's part of a lane with so large a response arena. Unavailable once the device is lost, as it is
   // when this takes longer than the deadline.
   absl::StatusOr<std::shared_ptr<const LaneDevice>> MakeLaneDevice(size_t bytes);
+  // An arena for a consumer; the same.
+  absl::StatusOr<std::shared_ptr<const DeviceArena>> MakeArena(size_t bytes);
 
   // The first reason is the reason.
   void Lose(std::string reason);
@@ -56,8 +58,12 @@ class DeviceReturn {
     bool stop = false;
   };
   static void Run(const std::shared_ptr<Work>& work);
-  static absl::StatusOr<std::shared_ptr<const LaneDevice>> ForAnyThread(absl::StatusOr<LaneDevice> lane,
-                                                                        const std::shared_ptr<Work>& work);
+  template <typename Thing>
+  using Shared = absl::StatusOr<std::shared_ptr<const Thing>>;
+  template <typename Thing>
+  static Shared<Thing> ForAnyThread(absl::StatusOr<Thing> thing, const std::shared_ptr<Work>& work);
+  template <typename Thing>
+  Shared<Thing> Make(std::function<absl::StatusOr<Thing>()> make);
   static void Give(const std::shared_ptr<Work>& work, std::function<void()> task);
 
   const std::shared_ptr<const CudaDevice> device_;

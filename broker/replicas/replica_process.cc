@@ -1,9 +1,7 @@
 #include "broker/replicas/replica_process.h"
 
 #include <fcntl.h>
-#include <poll.h>
 #include <sys/prctl.h>
-#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -16,8 +14,6 @@
 
 namespace zerohop {
 namespace {
-
-constexpr int kPeerPidfd = 77;  // SO_PEERPIDFD, newer than Debian 12's headers
 
 // Runs between fork and exec in a process with threads: async-signal-safe calls only.
 [[noreturn]] void BecomeReplica(char* const* argv, int control, int output, pid_t broker) {
@@ -38,15 +34,6 @@ constexpr int kPeerPidfd = 77;  // SO_PEERPIDFD, newer than Debian 12's headers
   static constexpr char kMessage[] = "cannot execute the replica program\n";
   (void)!::write(STDERR_FILENO, kMessage, sizeof kMessage - 1);
   ::_exit(127);
-}
-
-// Of the process that connected, whatever number another one may have by now.
-UniqueFd PeerPidfd(int socket, pid_t pid) {
-  int fd = -1;
-  socklen_t size = sizeof fd;
-  if (::getsockopt(socket, SOL_SOCKET, kPeerPidfd, &fd, &size) == 0) return UniqueFd(fd);
-  if (errno != ENOPROTOOPT) return UniqueFd();
-  return UniqueFd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));  // before Linux 6.5
 }
 
 std::string Describe(const siginfo_t& info) {
@@ -99,22 +86,17 @@ absl::StatusOr<ReplicaProcess> ReplicaProcess::Spawn(const std::vector<std::stri
 }
 
 absl::StatusOr<ReplicaProcess> ReplicaProcess::Adopt(ControlChannel control) {
-  ucred peer{};
-  socklen_t size = sizeof peer;
-  if (::getsockopt(control.fd(), SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0 || peer.pid <= 0) {
-    return absl::FailedPreconditionError("a replica attached from a pid namespace that we cannot see into");
+  auto peer = control.Peer();
+  if (!peer.ok()) {
+    return absl::Status(peer.status().code(), "a replica attached: " + std::string(peer.status().message()));
   }
   ReplicaProcess process;
-  process.pidfd_ = PeerPidfd(control.fd(), peer.pid);
-  pollfd gone{process.pidfd_.get(), POLLIN, 0};
-  if (!process.pidfd_ || ::poll(&gone, 1, 0) != 0) {
-    return absl::UnavailableError("a replica was gone before it was accepted");
-  }
+  process.pidfd_ = std::move(peer->pidfd);
   if (::syscall(SYS_pidfd_send_signal, process.pidfd_.get(), 0, nullptr, 0) != 0 && errno == EPERM) {
-    return absl::FailedPreconditionError("replica process " + std::to_string(peer.pid) +
+    return absl::FailedPreconditionError("replica process " + std::to_string(peer->pid) +
                                          " belongs to another user: expected one that the broker may kill");
   }
-  process.pid_ = peer.pid;
+  process.pid_ = peer->pid;
   process.control_ = std::move(control);
   return process;
 }

@@ -28,7 +28,7 @@ absl::StatusOr<std::unique_ptr<Supervisor>> Supervisor::Create(SupervisorOptions
     if (absl::Status reserved = replica.ReserveLaneNow(); !reserved.ok()) return reserved;
   }
   if (supervisor->Attaches()) {
-    auto door = ControlDoor::Open(supervisor->options_.control_socket);
+    auto door = LocalDoor::Open(supervisor->options_.control_socket);
     if (!door.ok()) return door.status();
     supervisor->door_ = *std::move(door);
   }
@@ -138,7 +138,7 @@ void Supervisor::BeginReplica(Replica& replica, Clock::time_point now) {
     someone_may_begin_ = absl::IsDeadlineExceeded(peer.status());
     return;
   }
-  auto process = ReplicaProcess::Adopt(*std::move(peer));
+  auto process = ReplicaProcess::Adopt(ControlChannel(*std::move(peer)));
   if (process.ok()) return replica.Begin(std::move(process), now);
   someone_may_begin_ = true;  // the next who waits may do better
   spdlog::warn("control socket: {}", std::string(process.status().message()));

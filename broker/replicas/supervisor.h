@@ -17,7 +17,7 @@
 #include <thread>
 #include <vector>
 
-#include "broker/replicas/control_door.h"
+#include "shm/local_door.h"
 #include "broker/replicas/replica.h"
 
 namespace zerohop {
@@ -100,7 +100,7 @@ class Supervisor {
   LaneMaker lanes_;
   LifelineWatch lifelines_;
   ReplicaSurroundings around_;
-  ControlDoor door_;
+  LocalDoor door_;
   std::vector<Replica> replicas_;
   SupervisorEvents events_;
   int starts_that_failed_ = 0;

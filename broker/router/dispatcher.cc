@@ -121,9 +121,8 @@ void Dispatcher::SecludeLanes() {
   }
   const size_t most = std::max(1u, serving_ / 2);
   for (; emptying < suspects_.size() && secluded < most; ++emptying, ++secluded) {
-    Lane* least_busy = LeastBusyLane([](const Lane& lane) {
-      return lane.port->seclusion == Seclusion::kNone && lane.port->garbage().empty();
-    });
+    Lane* least_busy = LeastBusyLane(
+        [](const Lane& lane) { return lane.port->seclusion == Seclusion::kNone && lane.port->IsSound(); });
     if (!least_busy) break;
     least_busy->port->seclusion = Seclusion::kEmptying;
   }
@@ -140,7 +139,7 @@ void Dispatcher::PostSuspects(const Poster& poster, Postings* postings) {
     if (!lane.port || lane.port->seclusion != Seclusion::kEmptying) continue;
     const ShardRef* suspect = FirstSuspect();
     if (suspect == nullptr) lane.port->seclusion = Seclusion::kNone;  // the one it was meant for is answered
-    if (suspect == nullptr || lane.port->shards_in_flight() > 0 || !lane.port->garbage().empty()) continue;
+    if (suspect == nullptr || lane.port->shards_in_flight() > 0 || !lane.port->IsSound()) continue;
     if (!Post(*suspect, lane, poster, postings)) continue;
     lane.port->seclusion = Seclusion::kSuspectInFlight;
     suspects_.pop_front();

@@ -140,6 +140,7 @@ void Router::Cut(const std::shared_ptr<Ticket>& ticket, std::span<const ShardRan
     shard.request_bytes = range.request_bytes;
     shard.deadline_monotonic_ns = deadline;
     shard.priority = ticket->priority;
+    shard.stays_on_device = ticket->stays_on_device;
   }
   ticket->rows.clear();
   ticket->rows.resize(plan.size());
@@ -184,6 +185,7 @@ void Router::Reap(Clock::time_point now) {
   Effects effects;
   {
     std::lock_guard lock(dispatch_);
+    if (copies_ != nullptr && now >= next_judgement_) copies_->Judge(now);
     for (uint32_t i = 0; i < replicas_.size(); ++i) {
       LanePort* port = dispatcher_.port(i);
       // After garbage it is dying, and nothing of it is believed any more.

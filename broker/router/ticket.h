@@ -18,13 +18,14 @@
 #include <string>
 
 #include "absl/container/inlined_vector.h"
+#include "absl/status/status.h"
 #include "broker/lanes/row_block.h"
 #include "broker/lanes/shard.h"
 #include "broker/router/admission.h"
 
 namespace zerohop {
 
-// Why a request got no embeddings; one file turns these into gRPC statuses.
+// Why a request got no embeddings; StatusOf says which status a client sees.
 enum class Outcome {
   kEmbedded,
   kInvalid,      // the request itself is wrong
@@ -36,9 +37,6 @@ enum class Outcome {
   kLeaving,      // the broker drains
 };
 
-// By shard; most requests are one.
-using RowBlocks = absl::InlinedVector<RowBlock, 1>;
-
 struct Answer {
   Outcome outcome = Outcome::kEmbedded;
   std::string message{};  // one sentence, when there are no embeddings
@@ -46,6 +44,9 @@ struct Answer {
   RowBlocks rows{};       // kEmbedded: all rows in order of the prompts
   AdmittedBytes bytes{};  // kEmbedded: kept by whoever sends the rows, until they are sent
 };
+
+// OK for kEmbedded.
+absl::Status StatusOf(const Answer& answer);
 
 // For requests before any replica has served.
 inline Answer NoneHasStarted() {
@@ -66,7 +67,8 @@ struct Ticket : boost::intrusive::list_base_hook<>, boost::intrusive::set_base_h
   int32_t priority = 0;                              // lower is served earlier
   std::chrono::steady_clock::time_point arrived_at;  // set by Submit
   std::chrono::steady_clock::time_point client_deadline = std::chrono::steady_clock::time_point::max();
-  AnswerSink* sink = nullptr;  // null once answered
+  bool stays_on_device = false;  // rows that are born on a device are given where they lie
+  AnswerSink* sink = nullptr;    // null once answered
 
   // The router's.
   uint64_t cost_bytes = 0;  // request and answer, as admitted

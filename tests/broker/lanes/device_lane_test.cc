@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <future>
 #include <thread>
 
 #include "broker/lanes/copy_engine.h"
@@ -53,6 +54,12 @@ class DeviceLaneTest : public testing::Test {
         NewShard(*calls.emplace_back(std::make_unique<TestCall>(std::vector<std::string>{prompt})));
     EXPECT_EQ(port->Post(shard, false), PostResult::kPosted);
     return shard;
+  }
+  void PostForConsumer(const std::string& prompt) {
+    const ShardRef shard =
+        NewShard(*calls.emplace_back(std::make_unique<TestCall>(std::vector<std::string>{prompt})));
+    shard->stays_on_device = true;
+    EXPECT_EQ(port->Post(shard, false), PostResult::kPosted);
   }
   // The replica's part: the row on the device, whole, then the completion.
   void Answer(const Submission& submission) {
@@ -201,6 +208,69 @@ TEST_F(DeviceLaneTest, ADeviceThatFailsBreaksTheLaneAndIsLostForGood) {
   EXPECT_TRUE(orphans[0].complete) << "and no suspect";
 }
 
+TEST_F(DeviceLaneTest, WhereTheBrokersDeviceIsTheCauseNoShardIsSuspect) {
+  PostNew("one");
+  ASSERT_EQ(replica->TakeAll().size(), 1u);
+  home.Lose("a test");
+  EXPECT_TRUE(ReapUntil(1).empty());
+  std::vector<Finished> finished;
+  std::vector<Orphan> orphans;
+  port->Abandon(&finished, &orphans);
+  ASSERT_EQ(orphans.size(), 1u);
+  EXPECT_FALSE(orphans[0].taken) << "the replica that had begun with it did nothing wrong";
+}
+
+TEST_F(DeviceLaneTest, NothingIsPostedToALaneWhoseDeviceIsLost) {
+  EXPECT_TRUE(port->HasCredit());
+  home.Lose("a test");
+  EXPECT_FALSE(port->HasCredit()) << "though the lane has not been looked at since";
+}
+
+TEST_F(DeviceLaneTest, RowsForAConsumerAreGatheredOnTheDeviceAndTheirRegionIsFreeAgain) {
+  const auto arena = std::make_shared<const DeviceArena>(Must(DeviceArena::Export(device, 2 << 20)));
+  const uint64_t to_host = Count("bytes_dtoh");
+  PostForConsumer("one");
+  PostForConsumer("another");
+  AnswerAll();
+  std::vector<Finished> finished = ReapUntil(2);
+  ASSERT_EQ(finished.size(), 2u) << port->garbage();
+  const std::string rows = KnownRows(std::vector<std::string>{"one", "another"}, kDim);
+  RowBlocks blocks;
+  for (Finished& done : finished) {
+    ASSERT_TRUE(done.rows.on_device());
+    blocks.push_back(std::move(done.rows));
+  }
+  std::promise<void> done;
+  copies->Gather({std::move(blocks), arena, 4096, [&] { done.set_value(); }});
+  done.get_future().wait();
+  EXPECT_EQ(Count("bytes_dtoh"), to_host) << "none of it came to the host";
+  ASSERT_EQ(device->driver().cuMemcpyDtoHAsync_v2(staging.data(), arena->at(4096), rows.size(), stream.get()),
+            cuda::CUDA_SUCCESS);
+  ASSERT_EQ(device->driver().cuStreamSynchronize(stream.get()), cuda::CUDA_SUCCESS);
+  EXPECT_EQ(std::memcmp(staging.data(), rows.data(), rows.size()), 0);
+  // More than the arena holds at once.
+  for (int i = 0; i < 1000; ++i) {
+    PostForConsumer("again");
+    AnswerAll();
+    EXPECT_EQ(ReapUntil(1).size(), 1u);
+  }
+}
+
+TEST_F(DeviceLaneTest, RowsThatFellBackToTheHostReachAConsumerToo) {
+  const auto arena = std::make_shared<const DeviceArena>(Must(DeviceArena::Export(device, 2 << 20)));
+  auto heap = std::make_unique<std::byte[]>(512);
+  std::fill_n(heap.get(), 512, std::byte{7});
+  RowBlocks blocks;
+  blocks.emplace_back(std::move(heap), 512);
+  std::promise<void> done;
+  copies->Gather({std::move(blocks), arena, 512, [&] { done.set_value(); }});
+  done.get_future().wait();
+  ASSERT_EQ(device->driver().cuMemcpyDtoHAsync_v2(staging.data(), arena->at(512), 512, stream.get()),
+            cuda::CUDA_SUCCESS);
+  ASSERT_EQ(device->driver().cuStreamSynchronize(stream.get()), cuda::CUDA_SUCCESS);
+  EXPECT_EQ(staging.data()[511], std::byte{7});
+}
+
 class HastyDeviceLaneTest : public DeviceLaneTest {
  protected:
   HastyDeviceLaneTest() : DeviceLaneTest(std::chrono::nanoseconds(0)) {}
@@ -226,6 +296,16 @@ TEST_F(DeviceLaneTest, MemoryOfALaneThatIsDroppedIsGivenBackByTheDevicesOwnThrea
   EXPECT_EQ(before - free_bytes(), size_t{4} << 20);
   other.reset();
   while (free_bytes() != before) std::this_thread::yield();
+}
+
+TEST_F(HastyDeviceLaneTest, ADriverThatDoesNotReturnFromACopyLosesTheDevice) {
+  PostNew("one");
+  Break("cuMemcpyDtoHAsync:hang");
+  AnswerAll();
+  EXPECT_TRUE(ReapOnce().empty());
+  while (!home.lost()) copies->Judge(CopyEngine::Clock::now());
+  EXPECT_THAT(home.reason(), HasSubstr("does not return"));
+  Break("");
 }
 
 TEST_F(HastyDeviceLaneTest, ADeviceThatMakesNoRoomInTimeIsLost) {

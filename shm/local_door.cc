@@ -1,4 +1,4 @@
-#include "broker/replicas/control_door.h"
+#include "shm/local_door.h"
 
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -13,8 +13,7 @@ namespace {
 constexpr int kMostWaiting = 256;
 
 absl::Status Cannot(const std::string& path, const char* what) {
-  return absl::FailedPreconditionError("control socket " + path + ": cannot " + what + ": " +
-                                       std::strerror(errno));
+  return absl::FailedPreconditionError("socket " + path + ": cannot " + what + ": " + std::strerror(errno));
 }
 
 // Whether the name is free, or can be freed.
@@ -22,22 +21,21 @@ absl::Status ClearName(const std::string& path) {
   struct stat found {};
   if (::lstat(path.c_str(), &found) != 0) return absl::OkStatus();
   if (!S_ISSOCK(found.st_mode)) {
-    return absl::AlreadyExistsError("control socket " + path + ": something else has that name");
+    return absl::AlreadyExistsError("socket " + path + ": something else has that name");
   }
-  const auto other = ControlChannel::Connect(path);
-  if (other.ok())
-    return absl::AlreadyExistsError("control socket " + path + ": another broker listens there");
+  const auto other = PacketSocket::Connect(path);
+  if (other.ok()) return absl::AlreadyExistsError("socket " + path + ": another broker listens there");
   if (!absl::IsUnavailable(other.status())) return other.status();
   return ::unlink(path.c_str()) == 0 ? absl::OkStatus() : Cannot(path, "remove what a broker has left");
 }
 
 }  // namespace
 
-absl::StatusOr<ControlDoor> ControlDoor::Open(const std::string& path) {
+absl::StatusOr<LocalDoor> LocalDoor::Open(const std::string& path) {
   auto address = AddressOf(path);
   if (!address.ok()) return address.status();
   if (absl::Status clear = ClearName(path); !clear.ok()) return clear;
-  ControlDoor door;
+  LocalDoor door;
   door.socket_ = UniqueFd(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (!door.socket_) return Cannot(path, "make it");
   // Before the name exists, so that nobody else can slip in.
@@ -50,17 +48,17 @@ absl::StatusOr<ControlDoor> ControlDoor::Open(const std::string& path) {
   return door;
 }
 
-ControlDoor::~ControlDoor() {
+LocalDoor::~LocalDoor() {
   if (!path_.empty()) ::unlink(path_.c_str());
 }
 
-absl::StatusOr<ControlChannel> ControlDoor::Accept() {
+absl::StatusOr<PacketSocket> LocalDoor::Accept() {
   UniqueFd peer(::accept4(socket_.get(), nullptr, nullptr, SOCK_CLOEXEC));
-  if (peer) return ControlChannel(std::move(peer));
+  if (peer) return PacketSocket(std::move(peer));
   if (errno == EAGAIN || errno == ECONNABORTED || errno == EINTR) {
     return absl::DeadlineExceededError("nobody waits");
   }
-  return absl::ResourceExhaustedError(std::string("cannot accept a replica: ") + std::strerror(errno));
+  return absl::ResourceExhaustedError(std::string("cannot accept a connection: ") + std::strerror(errno));
 }
 
 }  // namespace zerohop

@@ -1,0 +1,360 @@
+"""Local consumers, whose rows stay on the GPU: what they get, what it costs, and what they cannot break.
+
+The consumer here knows the protocol alone (consumer_process.py). On the emulated driver, where undefined
+behaviour aborts, fresh memory reads as NaN, and work begins late.
+"""
+
+import contextlib
+import itertools
+import json
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import unittest
+
+import numpy as np
+from device import PROGRAM, EmulatedGpu
+from device_test import NOTHING_GIVEN_BACK, PROOF_BYTES, refusal, serve
+from load import DIM, Load
+from server import BIN, RETURN, echo_rows, field_of, rows_of, until
+
+assert RETURN is None, "these tests choose the return path"
+TEXTS = [f"text {i}" for i in range(100)]
+ROW = DIM * 4
+ARENA = 1 << 20  # the least
+
+
+class Consumer:
+    """A process at the other end of the consumers' socket. Use as a context manager."""
+
+    def __init__(self, server, path):
+        script = pathlib.Path(__file__).with_name("consumer_process.py")
+        self.process = subprocess.Popen([sys.executable, script, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                        text=True, env={**os.environ, **server.gpu.env()})
+        self.ids = itertools.count(1)
+        self.answers = {}
+
+    def do(self, what, **arguments):
+        self.process.stdin.write(json.dumps({"do": what, **arguments}) + "\n")
+        self.process.stdin.flush()
+        answer = self.process.stdout.readline()
+        assert answer, f"the consumer died of {what}"
+        return json.loads(answer)
+
+    def say(self, message):
+        self.do("say", message=message)
+
+    def hear(self):
+        return self.do("hear")
+
+    def hello(self, server):
+        self.say({"type": "hello", "protocol": 1, "device": uuid_of(server)})
+        offer = self.hear()
+        assert offer["type"] == "offer", offer
+        self.do("open")
+        return offer["arena"]
+
+    def begin(self, texts, timeout_s=0):
+        number = next(self.ids)
+        self.say({"type": "embed", "id": number, "texts": texts, "timeout_ns": int(timeout_s * 1e9)})
+        return number
+
+    def answer(self, number):
+        while number not in self.answers:
+            message = self.hear()
+            assert message is not None, "the server hung up"
+            self.answers[message["id"]] = message
+        return self.answers.pop(number)
+
+    def embed(self, texts, **options):
+        return self.answer(self.begin(texts, **options))
+
+    def rows(self, leased):
+        floats = self.do("read", offset=leased["offset"], floats=leased["rows"] * leased["dim"])
+        return np.asarray(floats, np.float32).reshape(leased["rows"], leased["dim"])
+
+    def give_back(self, leased):
+        self.say({"type": "return", "lease": leased["lease"]})
+
+    def leave(self):
+        """As it should: the arena is closed, and it says so."""
+        self.do("close")
+        self.say({"type": "closed"})
+        self.process.stdin.close()
+        self.process.wait()
+        self.process.stdout.close()
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.kill()
+        for pipe in (self.process.stdin, self.process.stdout):
+            with contextlib.suppress(OSError):
+                pipe.close()
+
+
+def uuid_of(server):
+    return field_of(server.info().replica_infos[0], "device")
+
+
+class WithConsumers(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.path = f"{folder.name}/consumers"
+
+    def serve(self, *flags, **options):
+        return serve("cuda_ipc", f"--consumer-socket={self.path}", "--lease-arena-mib=1", *flags, **options)
+
+    @contextlib.contextmanager
+    def served(self, *flags, **options):
+        with self.serve(*flags, **options) as server, Consumer(server, self.path) as consumer:
+            consumer.hello(server)
+            yield server, consumer
+
+    def check_works(self, consumer):
+        leased = consumer.embed(TEXTS)
+        np.testing.assert_array_equal(consumer.rows(leased), echo_rows(TEXTS, DIM))
+        consumer.give_back(leased)
+
+    def check_others_are_served(self, server):
+        with Consumer(server, self.path) as other:
+            other.hello(server)
+            self.check_works(other)
+        np.testing.assert_array_equal(rows_of(server.encode(TEXTS)), echo_rows(TEXTS, DIM))
+
+
+class Rows(WithConsumers):
+    def test_rows_are_right_and_no_byte_of_them_comes_to_the_host(self):
+        with self.serve() as server:
+            with Consumer(server, self.path) as consumer:
+                consumer.hello(server)
+                leases = [consumer.embed(TEXTS) for _ in range(20)]
+                for pid in (server.process.pid, *server.replica_pids()):
+                    self.assertIn(server.gpu.count("bytes_dtoh", pid), (0, PROOF_BYTES))
+                for leased in leases:
+                    self.assertEqual((leased["rows"], leased["dim"]), (len(TEXTS), DIM))
+                    np.testing.assert_array_equal(consumer.rows(leased), echo_rows(TEXTS, DIM))
+                self.assertEqual(server.gpu.count("opens", consumer.process.pid), 1)
+                consumer.leave()
+            pid = server.process.pid
+            server.channel.close()
+            self.assertEqual(server.stop(), 0)
+            broker = server.gpu.reports()[pid]
+            self.assertEqual(set(broker["leaks"].values()), {0}, broker)
+            self.assertEqual((broker["counters"]["pageable_copies"], broker["counters"]["undefined"]), (0, 0))
+
+    def test_one_request_that_many_replicas_share_is_one_piece(self):
+        texts = [f"{i} of them" for i in range(5000)]
+        with self.served() as (_, consumer):
+            leased = consumer.embed(texts)
+            np.testing.assert_array_equal(consumer.rows(leased), echo_rows(texts, DIM))
+
+    def test_many_requests_at_once_each_get_their_own(self):
+        with self.served() as (_, consumer):
+            sent = {consumer.begin([f"{i} a", f"{i} b"]): [f"{i} a", f"{i} b"] for i in range(200)}
+            places = set()
+            for number, texts in sent.items():
+                leased = consumer.answer(number)
+                places.add(leased["offset"])
+                np.testing.assert_array_equal(consumer.rows(leased), echo_rows(texts, DIM))
+            self.assertEqual(len(places), len(sent), "no two leases are the same memory")
+
+    def test_two_consumers_have_an_arena_each(self):
+        with self.served() as (server, one), Consumer(server, self.path) as two:
+            self.assertNotEqual(two.hello(server)["ipc"], "")
+            first, second = one.embed(["of one"]), two.embed(["of two"])
+            np.testing.assert_array_equal(one.rows(first), echo_rows(["of one"], DIM))
+            np.testing.assert_array_equal(two.rows(second), echo_rows(["of two"], DIM))
+
+    def test_rows_of_a_replica_that_fell_back_to_the_host_reach_the_consumer_too(self):
+        with self.served() as (server, consumer):
+            server.gpu.break_("cuIpcOpenMemHandle:err=400")
+            for victim in server.replica_pids():
+                os.kill(victim, signal.SIGKILL)
+                until(lambda victim=victim: victim not in server.replica_pids(), "its death is seen")
+                server.wait_healthy(2)
+            self.check_works(consumer)
+
+    def test_replicas_that_die_lose_no_request(self):
+        with self.served("--echo-delay-us=2000") as (server, consumer):
+            for victim in server.replica_pids():
+                sent = {consumer.begin([f"{victim} {i}"]): f"{victim} {i}" for i in range(50)}
+                os.kill(victim, signal.SIGKILL)
+                for number, text in sent.items():
+                    leased = consumer.answer(number)
+                    np.testing.assert_array_equal(consumer.rows(leased), echo_rows([text], DIM))
+                    consumer.give_back(leased)
+                server.wait_healthy(2)
+
+
+class Refusals(WithConsumers):
+    def test_what_cannot_be_embedded(self):
+        with self.served() as (_, consumer):
+            nothing = consumer.embed([])
+            self.assertEqual((nothing["type"], nothing["code"]), ("not_embedded", "INVALID_ARGUMENT"))
+            large = consumer.embed(["x"] * (ARENA // ROW))
+            self.assertEqual(large["code"], "RESOURCE_EXHAUSTED")
+            self.check_works(consumer)
+
+    def test_a_request_whose_time_is_over(self):
+        with self.served("--echo-delay-us=200000") as (_, consumer):
+            late = consumer.embed(["x"], timeout_s=0.001)
+            self.assertEqual(late["code"], "DEADLINE_EXCEEDED")
+            self.check_works(consumer)
+
+    def test_flags_that_do_not_go_together(self):
+        for flags in (("--consumer-socket=/tmp/x",), ("--consumer-socket=/tmp/x", "--return=host")):
+            ended = self.run_serve(*flags)
+            self.assertEqual(ended.returncode, 2)
+            self.assertIn("--consumer-socket is for --return cuda_ipc", ended.stderr)
+        ended = self.run_serve("--return=cuda_ipc", "--lease-arena-mib=3")
+        self.assertIn("power of two", ended.stderr)
+
+    def test_a_socket_that_another_server_has(self):
+        with self.serve() as server:
+            sentence = refusal("--return=cuda_ipc", f"--replica-program={PROGRAM}", f"--consumer-socket={self.path}",
+                               env=server.gpu.env())
+        self.assertIn("another broker listens there", sentence)
+
+    def run_serve(self, *flags):
+        gpu = EmulatedGpu()
+        self.addCleanup(gpu.remove)
+        return subprocess.run([f"{BIN}/zerohop", "serve", "--engine=echo", "--port=0", *flags], capture_output=True, text=True,
+                              env={**os.environ, **gpu.env()})
+
+
+class Leases(WithConsumers):
+    def test_room_comes_back_with_the_leases(self):
+        with self.served() as (_, consumer):
+            for _ in range(3 * ARENA // (128 << 10)):
+                leased = consumer.embed(["x"] * ((128 << 10) // ROW))
+                self.assertEqual(leased["type"], "leased", leased)
+                consumer.give_back(leased)
+
+    def test_leases_that_are_kept_fill_the_consumers_own_arena_and_nothing_else(self):
+        with self.served() as (server, consumer):
+            kept = []
+            while (leased := consumer.embed(["x"] * ((64 << 10) // ROW)))["type"] == "leased":
+                kept.append(leased)
+            self.assertEqual(leased["code"], "RESOURCE_EXHAUSTED")
+            self.assertIn(f"{len(kept)} leases", leased["reason"])
+            self.check_others_are_served(server)
+            for lease in kept:
+                consumer.give_back(lease)
+            self.check_works(consumer)
+
+    def test_a_lease_that_is_given_back_twice_or_was_never_given(self):
+        with self.served() as (server, consumer):
+            first = consumer.embed(["first"])
+            consumer.give_back(first)
+            consumer.give_back(first)
+            second = consumer.embed(["second"])
+            for lease in (first["lease"], 0, 2**64 - 1, second["lease"] + 1):
+                consumer.say({"type": "return", "lease": lease})
+            third = consumer.embed(["third"])
+            self.assertNotEqual(third["offset"], second["offset"])
+            np.testing.assert_array_equal(consumer.rows(second), echo_rows(["second"], DIM))
+            np.testing.assert_array_equal(consumer.rows(third), echo_rows(["third"], DIM))
+            self.check_others_are_served(server)
+
+
+class Deaths(WithConsumers):
+    def test_consumers_that_are_killed_harm_nobody(self):
+        with self.serve("--echo-delay-us=300") as server:
+            load = Load(server, clients=4)
+            for _ in range(5):
+                with Consumer(server, self.path) as victim:
+                    victim.hello(server)
+                    victim.embed(["held"])
+                    for i in range(100):
+                        victim.begin([f"under way {i}"])
+                    victim.kill()
+            load.wait_answers(50)
+            load.check(self)
+            self.check_others_are_served(server)
+            until(lambda: sum("is gone" in line for line in server.log) == 6, "each death is seen")
+            pid = server.process.pid
+            server.channel.close()
+            self.assertEqual(server.stop(), 0)
+            self.assertEqual(set(server.gpu.reports()[pid]["leaks"].values()), {0})
+
+    def test_a_process_that_comes_again_finds_its_arena_and_takes_no_more_memory(self):
+        with self.served() as (server, consumer):
+            pid = server.process.pid
+            kept = consumer.embed(["kept"])
+            allocations = server.gpu.count("allocations", pid)
+            consumer.say({"type": "nonsense"})
+            self.assertIsNone(consumer.hear())
+            consumer.do("connect", path=self.path)
+            consumer.hello(server)
+            self.assertEqual(server.gpu.count("allocations", pid), allocations)
+            consumer.give_back(kept)  # of the connection before: nobody's
+            self.check_works(consumer)
+
+    def test_a_server_that_ends_tells_its_consumers_and_does_not_wait_long_for_them(self):
+        with self.serve(env={"FAKECU_UB": "pin"}) as server, Consumer(server, self.path) as consumer:
+            consumer.hello(server)
+            consumer.embed(["held"])
+            server.channel.close()
+            self.assertEqual(server.stop(), 0)
+            self.assertIsNone(consumer.hear())
+
+    def test_when_the_device_is_lost_every_consumer_hears_why(self):
+        with self.served("--step-timeout=1", env=NOTHING_GIVEN_BACK) as (server, consumer):
+            server.gpu.break_("async:err=700", server.process.pid)
+            answer = consumer.embed(["x"])
+            self.assertEqual(answer["code"], "UNAVAILABLE")
+            self.assertIn("CUDA_ERROR_ILLEGAL_ADDRESS", answer["reason"])
+            self.assertEqual(consumer.embed(["y"])["code"], "UNAVAILABLE")
+            np.testing.assert_array_equal(rows_of(server.encode(TEXTS)), echo_rows(TEXTS, DIM))
+
+
+class Lies(WithConsumers):
+    def check_is_let_go(self, server, *messages, reason):
+        with Consumer(server, self.path) as liar:
+            for message in messages:
+                liar.say(message)
+            heard = []
+            while (message := liar.hear()) is not None:
+                heard.append(message)
+        until(lambda: any(reason in line for line in server.log), reason)
+        return heard
+
+    def test_whoever_breaks_the_rules_is_let_go_and_harms_nobody(self):
+        with self.serve() as server:
+            hello = {"type": "hello", "protocol": 1, "device": uuid_of(server)}
+            embed = {"type": "embed", "id": 1, "texts": ["x"], "timeout_ns": 0}
+            for messages, reason in (
+                    (["no json"], "bad message"),
+                    ([{"type": "embed"}], "bad message"),
+                    ([embed], "expected a hello first"),
+                    ([hello, hello], "a second hello"),
+                    ([hello, {**embed, "texts": ["x" * 180_000] * 1}, embed, embed], "two requests with one id"),
+                    ([hello, {"type": "leased", "id": 1, "lease": 1, "offset": 0, "rows": 1, "dim": 1}], "only a broker sends"),
+                    (["x" * 199_000], "a message of more than"),
+            ):
+                with self.subTest(reason=reason):
+                    self.check_is_let_go(server, *messages, reason=reason)
+            for told, reason in (({**hello, "protocol": 99}, "protocol 99, expected 1"), ({**hello, "device": "GPU-0"}, "expected GPU-")):
+                with self.subTest(reason=reason):
+                    self.assertIn(reason, self.check_is_let_go(server, told, reason=reason)[0]["reason"])
+            self.check_others_are_served(server)
+
+    def test_one_who_connects_and_says_nothing_holds_up_nobody(self):
+        with self.serve() as server, socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as silent:
+            silent.connect(self.path)
+            self.check_others_are_served(server)
+
+
+if __name__ == "__main__":
+    unittest.main()
