@@ -7,6 +7,9 @@
 // Prompts and rows are shown as views over the lane, and an engine may leave
 // some to a thread of its own. So the end of a submission is published when the
 // last view of it is gone: nobody else's answer lies in that memory before.
+//
+// Rows of a batch may also lie on a GPU (Engine::device). They are then shown as
+// blocks, by their address there; this process cannot read them.
 
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
@@ -14,6 +17,7 @@
 #include <nanobind/stl/shared_ptr.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/tuple.h>
+#include <nanobind/stl/vector.h>
 
 #include <algorithm>
 #include <bit>
@@ -29,6 +33,7 @@
 #include "replica_shim/group_guard.h"
 #include "replica_shim/serve_replica.h"
 #include "replica_shim/task.h"
+#include "shm/cuda/cuda_device.h"
 
 namespace nb = nanobind;
 using namespace nb::literals;
@@ -44,6 +49,7 @@ using Bytes = nb::ndarray<nb::numpy, const uint8_t, nb::ndim<1>>;
 using Ids = nb::ndarray<nb::numpy, const int32_t, nb::ndim<1>>;
 using Row = nb::ndarray<nb::numpy, float, nb::ndim<1>>;
 using Matrix = nb::ndarray<const float, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+using DeviceMatrix = nb::ndarray<nb::array_api, float, nb::ndim<2>, nb::c_contig, nb::device::cuda>;
 
 // The views of one batch that are still held, and what waits for the last of
 // them. Guarded by the interpreter's lock.
@@ -68,10 +74,68 @@ class Views {
   std::function<void()> when_none_;
 };
 
+// Where the rows of an engine are born that has named a GPU.
+struct DeviceHome {
+  std::shared_ptr<const CudaDevice> device;
+  cuda::CUstream stream = nullptr;  // null: CUDA's own default stream
+  size_t dim = 0;
+};
+
+// Rows of consecutive prompts that lie side by side on a GPU: a matrix, for whoever speaks DLPack or the CUDA
+// array interface. A view of its batch, as are the matrices made of it.
+class DeviceBlock {
+ public:
+  DeviceBlock(const DeviceHome& home, const std::shared_ptr<Views>& views, cuda::CUdeviceptr address,
+              size_t first, size_t rows)
+      : address_(address),
+        first_(first),
+        rows_(rows),
+        dim_(home.dim),
+        ordinal_(home.device->facts().ordinal),
+        views_(views),
+        hold_(Views::Hold(views)) {}
+
+  size_t rows() const { return rows_; }
+  nb::slice Prompts() const {
+    return {static_cast<Py_ssize_t>(first_), static_cast<Py_ssize_t>(first_ + rows_), Py_ssize_t{1}};
+  }
+  std::tuple<size_t, size_t> Shape() const { return {rows_, dim_}; }
+  // The stream that the reader names need not wait: nothing is under way in this memory.
+  nb::object Dlpack(const nb::kwargs& /*wishes*/) const {
+    const DeviceMatrix matrix(reinterpret_cast<float*>(address_), {rows_, dim_}, Views::Hold(views_), {},
+                              nb::dtype<float>(), nb::device::cuda::value, ordinal_);
+    return nb::cast(matrix);  // without a framework: the capsule itself
+  }
+  std::tuple<int, int> DlpackDevice() const { return {nb::device::cuda::value, ordinal_}; }
+  nb::dict ArrayInterface() const {
+    nb::dict interface;
+    interface["shape"] = nb::make_tuple(rows_, dim_);
+    interface["typestr"] = "<f4";
+    interface["data"] = nb::make_tuple(address_, false);
+    interface["strides"] = nb::none();
+    interface["stream"] = nb::none();
+    interface["version"] = 3;
+    return interface;
+  }
+
+ private:
+  cuda::CUdeviceptr address_;
+  size_t first_;
+  size_t rows_;
+  size_t dim_;
+  int ordinal_;
+  std::shared_ptr<Views> views_;
+  nb::capsule hold_;
+};
+
 // What an engine gets to see of one batch, or of one submission.
 class NativeBatch {
  public:
-  explicit NativeBatch(std::vector<Prompt*> prompts) : prompts_(std::move(prompts)) { MarkAllUnfilled(); }
+  // `home`: of an engine with a device, outlives this; else null.
+  NativeBatch(std::vector<Prompt*> prompts, const DeviceHome* home)
+      : home_(home), prompts_(std::move(prompts)) {
+    MarkAllUnfilled();
+  }
   explicit NativeBatch(std::shared_ptr<Task> task) : task_(std::move(task)) {
     for (Prompt& prompt : task_->prompts()) prompts_.push_back(&prompt);
     MarkAllUnfilled();
@@ -100,17 +164,40 @@ class NativeBatch {
     return Ids(ids.data(), {ids.size()}, Views::Hold(views_));
   }
   Row RowAt(size_t i) const {
-    const auto row = At(i).row;
+    const auto row = HostRow(i);
     return Row(row.data(), {row.size()}, Views::Hold(views_));
   }
   void Fill(const Matrix& rows) const {
-    if (rows.shape(0) != size() || rows.shape(1) != At(0).row.size())
+    if (rows.shape(0) != size() || rows.shape(1) != HostRow(0).size())
       throw nb::value_error("another shape than the rows");
     for (size_t i = 0; i < size(); ++i)
-      std::copy_n(rows.data() + i * rows.shape(1), rows.shape(1), At(i).row.data());
+      std::copy_n(rows.data() + i * rows.shape(1), rows.shape(1), HostRow(i).data());
   }
-  // The first row that the engine has left as it was.
+
+  bool OnDevice() const { return home_ != nullptr; }
+  size_t Dim() const { return home_ != nullptr ? home_->dim : At(0).row.size(); }
+  uint64_t Stream() const { return home_ != nullptr ? reinterpret_cast<uintptr_t>(home_->stream) : 0; }
+  // As few as there can be, in the order of the prompts; together all rows of the batch.
+  std::vector<DeviceBlock> DeviceBlocks() {
+    if (home_ == nullptr)
+      throw nb::value_error("info() names no device: the rows are on the host, in batch.rows");
+    const auto& prompts = Open();
+    std::vector<DeviceBlock> blocks;
+    for (size_t first = 0, end = 0; first < prompts.size(); first = end) {
+      const cuda::CUdeviceptr address = prompts[first]->device_row;
+      while (end < prompts.size() &&
+             prompts[end]->device_row == address + (end - first) * home_->dim * sizeof(float))
+        ++end;
+      blocks.emplace_back(*home_, views_, address, first, end - first);
+    }
+    blocks_shown_ = true;
+    return blocks;
+  }
+
+  // The first row that the engine has left as it was. Of rows on a GPU nobody can tell but that it never
+  // asked where they are.
   std::optional<size_t> FirstUnfilled() const {
+    if (home_ != nullptr) return blocks_shown_ ? std::nullopt : std::optional<size_t>(0);
     const auto untouched = [](const Prompt* prompt) {
       return Bits(prompt->row.front()) == kUnfilled || Bits(prompt->row.back()) == kUnfilled;
     };
@@ -120,6 +207,7 @@ class NativeBatch {
 
   // Before an engine tries again with a prompt.
   void MarkUnfilled(size_t i) {
+    if (home_ != nullptr) return;
     const auto row = At(i).row;
     row.front() = row.back() = std::bit_cast<float>(kUnfilled);
   }
@@ -156,6 +244,12 @@ class NativeBatch {
     if (i >= Open().size()) throw nb::index_error("no such prompt in the batch");
     return *prompts_[i];
   }
+  std::span<float> HostRow(size_t i) const {
+    if (home_ != nullptr)
+      throw nb::value_error(
+          "the rows are on a GPU, as info() says: batch.fill a tensor, or write to batch.device_blocks");
+    return At(i).row;
+  }
   void MarkAllUnfilled() {
     for (size_t i = 0; i < prompts_.size(); ++i) MarkUnfilled(i);
   }
@@ -163,8 +257,10 @@ class NativeBatch {
   std::shared_ptr<Task> task_;  // none: the batch of a worker that makes batches, or finished
   const std::shared_ptr<Views> views_ = std::make_shared<Views>();
   const uint64_t id_ = task_ ? task_->submission().cookie : 0;
+  const DeviceHome* const home_ = nullptr;
   std::vector<Prompt*> prompts_;
   bool open_ = true;
+  bool blocks_shown_ = false;
 };
 
 // An error of the interpreter, or of a conversion, is ours; it must not cross the loop. The lock is held.
@@ -187,11 +283,19 @@ absl::Status Tell(nb::handle runner, const char* what, const Arguments&... argum
   });
 }
 
-// What the runner says of a loaded engine, or why there is none; and how long a prompt may be.
-absl::StatusOr<EngineInfo> LoadThrough(nb::handle runner, uint32_t* max_tokens) {
-  const nb::gil_scoped_acquire gil;
+// What the runner says of a loaded engine.
+struct Loaded {
   EngineInfo info;
-  const absl::Status loaded = Guarded([&] {
+  std::optional<std::string> device{};  // where rows are born; none: on the host
+  uint64_t stream = 0;                  // that rows are written by, of an engine with a device
+};
+
+// As the engine says it, or why there is none.
+absl::StatusOr<Loaded> LoadThrough(nb::handle runner) {
+  const nb::gil_scoped_acquire gil;
+  Loaded loaded;
+  EngineInfo& info = loaded.info;
+  const absl::Status ended = Guarded([&] {
     const auto [said, error] = nb::cast<std::tuple<nb::object, std::string>>(runner.attr("load")());
     if (said.is_none()) return absl::InvalidArgumentError(error);
     const auto number = [&said = said](const char* name) { return nb::cast<uint32_t>(said.attr(name)); };
@@ -202,11 +306,28 @@ absl::StatusOr<EngineInfo> LoadThrough(nb::handle runner, uint32_t* max_tokens) 
     info.batch_prompts = number("batch_prompts");
     info.engine = nb::cast<std::string>(said.attr("engine"));
     info.dtype = nb::cast<std::string>(said.attr("dtype"));
+    loaded.device = nb::cast<std::optional<std::string>>(said.attr("device"));
+    if (loaded.device) loaded.stream = nb::cast<uint64_t>(said.attr("stream"));
     return absl::OkStatus();
   });
-  if (!loaded.ok()) return loaded;
-  *max_tokens = info.max_tokens;
-  return info;
+  if (!ended.ok()) return ended;
+  return loaded;
+}
+
+// The GPU that an engine has named, and its stream, which must be one.
+absl::StatusOr<DeviceHome> OpenHome(const Loaded& loaded) {
+  const auto refuse = [](const char* what, const absl::Status& why) {
+    return absl::InvalidArgumentError(std::string(what) + ": " + std::string(why.message()));
+  };
+  auto device = CudaDevice::Open(*loaded.device);
+  if (!device.ok()) return refuse("info().device", device.status());
+  DeviceHome home{*std::move(device), reinterpret_cast<cuda::CUstream>(loaded.stream), loaded.info.dim};
+  if (absl::Status entered = home.device->Enter(); !entered.ok()) return refuse("info().device", entered);
+  const cuda::CUresult asked = home.device->driver().cuStreamQuery(home.stream);
+  if (asked != cuda::CUDA_ERROR_NOT_READY) {
+    if (absl::Status ok = home.device->Check(asked, "use it"); !ok.ok()) return refuse("info().stream", ok);
+  }
+  return home;
 }
 
 // How long a prompt probably is: only the engine will know, and only later.
@@ -222,7 +343,16 @@ class BatchEngine final : public Engine {
   explicit BatchEngine(nb::handle runner) : runner_(runner) {}
 
   absl::StatusOr<EngineInfo> Load(const EngineOptions&) override {
-    return LoadThrough(runner_, &max_tokens_);
+    auto loaded = LoadThrough(runner_);
+    if (!loaded.ok()) return loaded.status();
+    max_tokens_ = loaded->info.max_tokens;
+    if (loaded->device) {
+      auto home = OpenHome(*loaded);
+      if (!home.ok()) return home.status();
+      home_ = *std::move(home);
+      loaded->info.device = home_->device->uuid();
+    }
+    return loaded->info;
   }
   absl::Status Tokenize(std::span<Prompt* const> prompts) override {
     for (Prompt* prompt : prompts) EstimateLength(prompt, max_tokens_);
@@ -232,29 +362,41 @@ class BatchEngine final : public Engine {
   absl::Status Run(std::span<Prompt* const> batch) override {
     std::vector<Prompt*> texts, ids;
     for (Prompt* prompt : batch) (prompt->kind == PromptKind::kText ? texts : ids).push_back(prompt);
-    for (auto& part : {texts, ids}) {
-      if (part.empty()) continue;
-      if (absl::Status status = RunOne(part); !status.ok()) return status;
+    for (auto* part : {&texts, &ids}) {
+      if (part->empty()) continue;
+      // Rows that lie side by side on a GPU make one block where their prompts follow each other.
+      if (home_) {
+        std::sort(part->begin(), part->end(),
+                  [](const Prompt* a, const Prompt* b) { return a->device_row < b->device_row; });
+      }
+      if (absl::Status status = RunOne(*part); !status.ok()) return status;
     }
     return absl::OkStatus();
   }
+  std::shared_ptr<const CudaDevice> device() const override { return home_ ? home_->device : nullptr; }
+  cuda::CUstream stream() const override { return home_ ? home_->stream : nullptr; }
   void Close() override { (void)Tell(runner_, "close"); }
 
  private:
   absl::Status RunOne(const std::vector<Prompt*>& prompts) {
     const nb::gil_scoped_acquire gil;
-    const auto batch = std::make_shared<NativeBatch>(prompts);
+    const auto batch = std::make_shared<NativeBatch>(prompts, home_ ? &*home_ : nullptr);
     const absl::Status ended = Guarded([&] {
       const auto [why, rejected] = nb::cast<std::tuple<std::string, bool>>(runner_.attr("run")(batch));
       if (why.empty()) return absl::OkStatus();
       return rejected ? absl::InvalidArgumentError(why) : absl::InternalError(why);
     });
     batch->Close();
+    // The worker is about to ask the device, on this thread, and an engine may have gone to another one.
+    if (home_) {
+      if (absl::Status back = home_->device->Enter(); !back.ok()) return absl::InternalError(back.message());
+    }
     return ended;
   }
 
   const nb::handle runner_;
   uint32_t max_tokens_ = 0;
+  std::optional<DeviceHome> home_;  // of an engine whose rows are born on a GPU
 };
 
 // An engine whose embed is a coroutine: it gets every submission as it comes.
@@ -263,7 +405,10 @@ class TaskEngine final : public ConcurrentEngine {
   explicit TaskEngine(nb::handle runner) : runner_(runner) {}
 
   absl::StatusOr<EngineInfo> Load(const EngineOptions&) override {
-    return LoadThrough(runner_, &max_tokens_);
+    auto loaded = LoadThrough(runner_);
+    if (!loaded.ok()) return loaded.status();
+    max_tokens_ = loaded->info.max_tokens;
+    return loaded->info;
   }
   void Begin(std::shared_ptr<Task> task) override {
     for (Prompt& prompt : task->prompts()) EstimateLength(&prompt, max_tokens_);
@@ -302,8 +447,21 @@ int Refuse(const std::string& why) {
 }  // namespace zerohop
 
 NB_MODULE(_shim, module) {
+  using zerohop::DeviceBlock;
   using zerohop::NativeBatch;
   module.doc() = "The replica's loop, in C++. Private: zerohop.replica is the interface.";
+  nb::class_<DeviceBlock>(
+      module, "DeviceBlock",
+      "Rows of consecutive prompts, side by side on a GPU: a float32 matrix (n, dim) for whoever "
+      "takes DLPack or the CUDA array interface.")
+      .def("__len__", &DeviceBlock::rows)
+      .def_prop_ro("prompts", &DeviceBlock::Prompts,
+                   "Which prompts of the batch: rows[block.prompts] are theirs.")
+      .def_prop_ro("shape", &DeviceBlock::Shape, "(n, dim)")
+      .def("__dlpack__", &DeviceBlock::Dlpack, nb::sig("def __dlpack__(self, **wishes: object) -> object"))
+      .def("__dlpack_device__", &DeviceBlock::DlpackDevice)
+      .def_prop_ro("__cuda_array_interface__", &DeviceBlock::ArrayInterface,
+                   nb::sig("def __cuda_array_interface__(self) -> dict[str, object]"));
   nb::class_<NativeBatch>(module, "NativeBatch",
                           "One batch of prompts in shared memory, and the rows to fill.")
       .def("__len__", &NativeBatch::size)
@@ -316,6 +474,10 @@ NB_MODULE(_shim, module) {
       .def("token_ids", &NativeBatch::TokenIds, "index"_a)
       .def("row", &NativeBatch::RowAt, "index"_a)
       .def("fill", &NativeBatch::Fill, "rows"_a)
+      .def_prop_ro("on_device", &NativeBatch::OnDevice)
+      .def_prop_ro("dim", &NativeBatch::Dim)
+      .def_prop_ro("stream", &NativeBatch::Stream)
+      .def("device_blocks", &NativeBatch::DeviceBlocks)
       .def("first_unfilled", &NativeBatch::FirstUnfilled)
       .def("mark_unfilled", &NativeBatch::MarkUnfilled, "index"_a)
       .def_prop_ro("views_held", &NativeBatch::ViewsHeld)

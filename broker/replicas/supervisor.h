@@ -17,8 +17,8 @@
 #include <thread>
 #include <vector>
 
-#include "shm/local_door.h"
 #include "broker/replicas/replica.h"
+#include "shm/local_door.h"
 
 namespace zerohop {
 

@@ -1,11 +1,13 @@
 """sentence-transformers behind a lane: `zerohop serve --engine sentence-transformers`. Tried with 6.2.
 
-Flags: --device cpu|cuda|…, --prompt-name NAME (a prompt of the model's own, put before every text), --normalize
-(rows of length one even where the model does not say so), --trust-remote-code.
+Flags: --device cpu|cuda|ORDINAL|UUID|…, --prompt-name NAME (a prompt of the model's own, put before every text),
+--normalize (rows of length one even where the model does not say so), --trust-remote-code. Of a model on a GPU the rows
+stay there.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import Any
 
@@ -37,7 +39,7 @@ class SentenceTransformersEngine:
         try:
             self._model = SentenceTransformer(
                 options.model,
-                device=device,
+                device=_torch_device(torch, device),
                 local_files_only=True,
                 trust_remote_code=trust,
                 # Without it a model has the type that its weights were stored in.
@@ -51,7 +53,9 @@ class SentenceTransformersEngine:
         if self._prompt_name is not None and self._prompt_name not in self._model.prompts:
             has = ", ".join(self._model.prompts) or "none"
             raise ValueError(f"--prompt-name {self._prompt_name}: the model has no such prompt (it has: {has})")
-        self._dim = self._embed_texts(["warm up"]).shape[1]
+        self._device, self._stream = self._open_device()
+        with self._on_stream():
+            self._dim = self._embed_texts(["warm up"]).shape[1]
         self._max_tokens = self._model.max_seq_length or 512
 
     def info(self) -> Info:
@@ -64,23 +68,35 @@ class SentenceTransformersEngine:
             vocabulary=self._model[0].auto_model.get_input_embeddings().num_embeddings,
             dtype=str(next(self._model.parameters()).dtype).removeprefix("torch."),
             engine=f"sentence-transformers {sentence_transformers.__version__}",
+            device=self._device,
+            stream=None if self._stream is None else self._stream.cuda_stream,
         )
 
-    def embed(self, batch: Batch) -> Any:
-        if batch.holds_token_ids:
-            return self._embed_token_ids(batch.token_ids)
-        return self._embed_texts(batch.texts)
+    def embed(self, batch: Batch) -> None:
+        with self._on_stream():
+            rows = self._embed_token_ids(batch.token_ids) if batch.holds_token_ids else self._embed_texts(batch.texts)
+            batch.fill(rows.float().cpu().numpy() if self._device is None else rows)  # numpy has no bfloat16
+
+    def _open_device(self) -> tuple[int | None, Any]:
+        """The GPU that the model is on, if any, and a stream there for all that comes."""
+        device = self._model.device
+        if device.type != "cuda":
+            return None, None
+        self._torch.cuda.synchronize(device)  # the weights came by another stream
+        return device.index, self._torch.cuda.Stream(device)
+
+    def _on_stream(self) -> contextlib.AbstractContextManager[Any]:
+        return contextlib.nullcontext() if self._stream is None else self._torch.cuda.stream(self._stream)
 
     def _embed_texts(self, texts: list[str]) -> Any:
-        rows = self._model.encode(
+        return self._model.encode(
             texts,
             batch_size=len(texts),
             prompt_name=self._prompt_name,
             normalize_embeddings=self._normalize,
             show_progress_bar=False,
-            convert_to_tensor=True,  # numpy has no bfloat16
+            convert_to_tensor=True,
         )
-        return rows.float().cpu().numpy()
 
     def _embed_token_ids(self, prompts: list[Any]) -> Any:
         """The model without its tokenizer: the ids are taken as they are, special tokens and all."""
@@ -96,4 +112,14 @@ class SentenceTransformersEngine:
             rows = self._model(features)["sentence_embedding"]
             if self._normalize:
                 rows = torch.nn.functional.normalize(rows, p=2, dim=1)
-        return rows.float().cpu().numpy()
+        return rows
+
+
+def _torch_device(torch: Any, said: str | None) -> str | None:
+    """A device in torch's words: `zerohop serve` names a GPU by its ordinal or its UUID, too."""
+    if said is None or not said.upper().startswith(("GPU-", "MIG-")):
+        return f"cuda:{said}" if said is not None and said.isdecimal() else said
+    uuids = [str(torch.cuda.get_device_properties(i).uuid) for i in range(torch.cuda.device_count())]
+    if said[4:].lower() not in uuids:
+        raise ValueError(f"--device {said}: expected one of {', '.join(uuids) or 'none: torch sees no GPU'}")
+    return f"cuda:{uuids.index(said[4:].lower())}"

@@ -13,9 +13,10 @@ An engine is any object with three methods (see Engine)::
 `zerohop serve --engine ./my_engine.py` starts it, as often as --num-replicas says.
 """
 
+from zerohop._shim import DeviceBlock
 from zerohop.replica._batch import Batch, InvalidPrompt, Rows
 from zerohop.replica._engine import Engine, Info
 from zerohop.replica._options import Options
 from zerohop.replica._serve import serve
 
-__all__ = ["Batch", "Engine", "Info", "InvalidPrompt", "Options", "Rows", "serve"]
+__all__ = ["Batch", "DeviceBlock", "Engine", "Info", "InvalidPrompt", "Options", "Rows", "serve"]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import operator
+import sys
 from collections.abc import Sequence
 from typing import Any, overload
 
 import numpy as np
 import numpy.typing as npt
 
-from zerohop._shim import NativeBatch
+from zerohop._shim import DeviceBlock, NativeBatch
 
 
 def one_line(text: str) -> str:
@@ -63,11 +64,11 @@ class Rows(Sequence[npt.NDArray[np.float32]]):
     def __setitem__(self, at: int | slice, values: npt.ArrayLike) -> None:
         array = np.asarray(values, dtype=np.float32)
         if not isinstance(at, slice):
-            _check_shape(array, (self.shape[1],))
+            _check_shape(array.shape, (self.shape[1],))
             self[at][:] = array
             return
         wanted = self._indices[at]
-        _check_shape(array, (len(wanted), self.shape[1]))
+        _check_shape(array.shape, (len(wanted), self.shape[1]))
         if wanted == range(len(self._native)):
             self._native.fill(np.ascontiguousarray(array))
         else:
@@ -75,9 +76,23 @@ class Rows(Sequence[npt.NDArray[np.float32]]):
                 self._native.row(i)[:] = row
 
 
-def _check_shape(array: npt.NDArray[np.float32], expected: tuple[int, ...]) -> None:
-    if array.shape != expected:
-        raise ValueError(f"the rows take {expected} floats, got {array.shape}")
+def _check_shape(shape: tuple[int, ...], expected: tuple[int, ...]) -> None:
+    if shape != expected:
+        raise ValueError(f"the rows take {expected} floats, got {shape}")
+
+
+def _copy_on_device(native: NativeBatch, rows: Any, blocks: list[DeviceBlock]) -> None:
+    torch: Any = sys.modules.get("torch")  # who has a tensor has imported it
+    if torch is None or not isinstance(rows, torch.Tensor):
+        raise TypeError(f"the rows are on a GPU: expected a tensor of torch's, got {type(rows).__name__}; whatever else "
+                        "can write there finds them in batch.device_blocks")
+    _check_shape(tuple(rows.shape), (len(native), native.dim))
+    _, ordinal = blocks[0].__dlpack_device__()
+    current = torch.cuda.current_stream(ordinal).cuda_stream
+    if current != native.stream:  # the copy could be late, and nobody would see it
+        raise ValueError(f"the rows are filled on the stream {current:#x}, and info().stream is {native.stream:#x}")
+    for block in blocks:
+        torch.from_dlpack(block).copy_(rows[block.prompts].detach())
 
 
 class Batch:
@@ -120,7 +135,28 @@ class Batch:
 
     @property
     def rows(self) -> Rows:
+        """ValueError on use where info() names a device."""
         return Rows(self._native, self._indices)
+
+    @property
+    def device_blocks(self) -> list[DeviceBlock]:
+        """All rows, where info() names a device: matrices in its memory, each of consecutive prompts. ValueError elsewhere.
+
+        Rows of several submissions run together, and only those of one are sure to lie side by side. A block has
+        `__dlpack__`, `__cuda_array_interface__`, `shape` (n, dim), all float32, and `prompts`, the slice of the batch
+        that is its. Write to it by work on info().stream, which may be under way when `embed` ends. Nobody can look
+        whether every row was written: what was not is some earlier memory.
+        """
+        return self._native.device_blocks()
+
+    def fill(self, rows: Any) -> None:
+        """All rows at once, of shape (n, dim): an array where they are on the host, where info() names a device a tensor
+        of torch's, of any type; torch's current stream must be info().stream.
+        """
+        if self._native.on_device:
+            _copy_on_device(self._native, rows, self.device_blocks)
+        else:
+            self.rows[:] = rows
 
     @property
     def priority(self) -> int:

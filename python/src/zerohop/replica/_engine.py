@@ -27,6 +27,10 @@ class Info:
                    max_tokens where that is less. Here, too, about four times as much is ahead
     dtype          how it computes; shown by GetReplicaInfo
     engine         its name and version; shown by GetReplicaInfo. Empty: the name of its class
+    device         the GPU on which a plain `embed` leaves its rows: an ordinal, "cuda:1" or a UUID. None: they are on the
+                   host. An engine that names one has Batch.device_blocks instead of Batch.rows
+    stream         then the CUstream, as an integer, on which embed's writes to rows are: work on it is waited for before
+                   they are read. torch.cuda.Stream().cuda_stream, say; 0 is CUDA's default stream. It stays until `close`
     """
 
     dim: int
@@ -36,6 +40,8 @@ class Info:
     batch_tokens: int = 0
     dtype: str = "float32"
     engine: str = ""
+    device: str | int | None = None
+    stream: int | None = None
 
 
 class Engine(Protocol):
@@ -55,7 +61,8 @@ class Engine(Protocol):
         ...
 
     def embed(self, batch: Batch) -> Any:
-        """Fills `batch.rows`, or returns an array (n, dim) that is copied into them.
+        """Fills `batch.rows`, or returns an array (n, dim) that is copied into them. Where info() names a device, it fills
+        `batch.device_blocks`, or returns a tensor of torch's.
 
         InvalidPrompt is the caller's mistake; any other exception fails the prompts of this batch, which are tried
         one by one, and on other replicas.
@@ -84,6 +91,7 @@ def checked_info(said: Any, engine: object) -> Info:
             raise ValueError(f"info().{name} is {value!r}, expected an integer of at least {least}")
     if said.dim > _MOST_FLOATS:
         raise ValueError(f"info().dim is {said.dim}, expected at most {_MOST_FLOATS}")
+    device, stream = _checked_device(said)
     return Info(
         dim=int(said.dim),
         max_tokens=int(said.max_tokens),
@@ -92,4 +100,19 @@ def checked_info(said: Any, engine: object) -> Info:
         batch_tokens=int(said.batch_tokens) or int(said.batch_prompts) * min(int(said.max_tokens), _USUAL_TOKENS),
         dtype=str(said.dtype),
         engine=str(said.engine) or type(engine).__name__,
+        device=device,
+        stream=stream,
     )
+
+
+def _checked_device(said: Info) -> tuple[str | None, int | None]:
+    if said.device is None:
+        if said.stream is not None:
+            raise ValueError("info() says stream and no device: rows on the host need none")
+        return None, None
+    if isinstance(said.device, bool) or not str(said.device):
+        raise ValueError(f"info().device is {said.device!r}, expected an ordinal, a UUID or None")
+    stream = said.stream
+    if isinstance(stream, bool) or stream is None or not hasattr(stream, "__index__") or not 0 <= stream < 2**64:
+        raise ValueError(f"info().stream is {stream!r}, expected the CUstream of embed's work as an integer, as info() says device")
+    return str(said.device), int(stream)

@@ -71,7 +71,7 @@ def _take_result(batch: Batch, result: Any) -> None:
     if inspect.isawaitable(result):
         raise TypeError("embed returned something to be awaited: declare it with `async def`")
     if result is not None:
-        batch.rows[:] = result
+        batch.fill(result)
     unfilled = batch._native.first_unfilled()
     if unfilled is not None and unfilled in batch._indices:
         row = "its row" if len(batch) == 1 else f"row {batch._indices.index(unfilled)} of {len(batch)}"
@@ -160,6 +160,8 @@ class TaskRunner:
         try:
             await _finished(self._engine.load(self._options))
             info = _info_of(self._engine, await _finished(self._engine.info()), self._options)
+            if info.device is not None:
+                raise ValueError("info() says device, and embed is `async def`: rows on a GPU are for a plain embed")
         except BaseException as error:
             return None, _why_not_loaded(error)
         if hasattr(self._engine, "check_health"):
