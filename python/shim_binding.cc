@@ -49,7 +49,7 @@ using Bytes = nb::ndarray<nb::numpy, const uint8_t, nb::ndim<1>>;
 using Ids = nb::ndarray<nb::numpy, const int32_t, nb::ndim<1>>;
 using Row = nb::ndarray<nb::numpy, float, nb::ndim<1>>;
 using Matrix = nb::ndarray<const float, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
-using DeviceMatrix = nb::ndarray<nb::array_api, float, nb::ndim<2>, nb::c_contig, nb::device::cuda>;
+using DeviceMatrix = nb::ndarray<float, nb::ndim<2>, nb::c_contig, nb::device::cuda>;
 
 // The views of one batch that are still held, and what waits for the last of
 // them. Guarded by the interpreter's lock.

@@ -1,8 +1,9 @@
-"""Zerohop, an embedding server for one host: its client, and (zerohop.replica) engines of one's own.
+"""Zerohop, an embedding server for one host: its clients, and (zerohop.replica) engines of one's own.
 
-The client is loaded when it is first named, so that a replica does without gRPC.
+The clients are loaded when they are first named, so that a replica does without gRPC.
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
         WrongModel,
         ZerohopError,
     )
+    from zerohop.gpu_consumer import GpuConsumer, GpuRows
 
 __all__ = [
     "AsyncClient",
@@ -28,6 +30,8 @@ __all__ = [
     "Cancelled",
     "Client",
     "DeadlineExceeded",
+    "GpuConsumer",
+    "GpuRows",
     "Health",
     "InvalidInput",
     "Overloaded",
@@ -42,6 +46,5 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'zerohop' has no attribute {name!r}")
-    from zerohop import client
-
-    return getattr(client, name)
+    module = "gpu_consumer" if name.startswith("Gpu") else "client"
+    return getattr(import_module(f"zerohop.{module}"), name)

@@ -1,0 +1,130 @@
+// zerohop._consumer: GpuConsumer (shm/consumer/gpu_consumer.h) for Python, which
+// turns its statuses into exceptions (zerohop/gpu_consumer.py).
+//
+// A lease is held by the Rows object and by every matrix that was made of it for
+// others (DLPack); it is given back when the last of them is gone.
+
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/tuple.h>
+#include <nanobind/stl/vector.h>
+
+#include <chrono>
+#include <memory>
+#include <optional>
+#include <string>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+#include "shm/consumer/gpu_consumer.h"
+
+namespace nb = nanobind;
+using namespace nb::literals;
+
+namespace zerohop {
+namespace {
+
+using DeviceMatrix = nb::ndarray<float, nb::ndim<2>, nb::c_contig, nb::device::cuda>;
+
+class NativeRows {
+ public:
+  explicit NativeRows(RowLease lease) : lease_(std::make_shared<RowLease>(std::move(lease))) {}
+
+  std::tuple<uint64_t, uint32_t> Shape() const { return {Held().rows(), Held().dim()}; }
+  uint64_t Offset() const { return Held().offset(); }
+  std::string Device() const { return Held().device().uuid(); }
+  bool Released() const { return lease_ == nullptr; }
+  void Release() { lease_.reset(); }
+  std::tuple<int, int> DlpackDevice() const { return {nb::device::cuda::value, Ordinal()}; }
+  // The stream that the reader names need not wait: the broker has seen the device finish the rows.
+  nb::object Dlpack(const nb::kwargs& /*wishes*/) const {
+    const nb::capsule hold(new std::shared_ptr<RowLease>(lease_),
+                           [](void* held) noexcept { delete static_cast<std::shared_ptr<RowLease>*>(held); });
+    const DeviceMatrix matrix(reinterpret_cast<float*>(Held().address()), {Held().rows(), Held().dim()}, hold,
+                              {}, nb::dtype<float>(), nb::device::cuda::value, Ordinal());
+    return nb::cast(matrix);  // without a framework: the capsule itself
+  }
+  nb::dict ArrayInterface() const {
+    nb::dict interface;
+    interface["shape"] = nb::make_tuple(Held().rows(), Held().dim());
+    interface["typestr"] = "<f4";
+    interface["data"] = nb::make_tuple(Held().address(), false);
+    interface["strides"] = nb::none();
+    interface["stream"] = nb::none();
+    interface["version"] = 3;
+    return interface;
+  }
+
+ private:
+  const RowLease& Held() const {
+    if (lease_ == nullptr) throw nb::value_error("the rows were released");
+    return *lease_;
+  }
+  int Ordinal() const { return Held().device().facts().ordinal; }
+
+  std::shared_ptr<RowLease> lease_;  // null: released
+};
+
+// A status: the name of its code, empty where all is well, and its message.
+using Said = std::tuple<std::string, std::string>;
+
+Said Say(const absl::Status& status) {
+  return {status.ok() ? "" : absl::StatusCodeToString(status.code()), std::string(status.message())};
+}
+
+class NativeConsumer {
+ public:
+  Said Connect(const std::string& path, const std::string& device) {
+    const nb::gil_scoped_release released;
+    auto consumer = GpuConsumer::Connect(path, device);
+    if (!consumer.ok()) return Say(consumer.status());
+    consumer_ = *std::move(consumer);
+    return Say(absl::OkStatus());
+  }
+  std::tuple<std::optional<NativeRows>, Said> Embed(const std::vector<std::string>& texts,
+                                                    std::optional<double> timeout) {
+    const std::shared_ptr<GpuConsumer> consumer = consumer_;  // another thread may close
+    if (consumer == nullptr) return {std::nullopt, Say(absl::CancelledError("the consumer is closed"))};
+    std::optional<std::chrono::nanoseconds> within;
+    if (timeout) within = std::chrono::nanoseconds(static_cast<int64_t>(*timeout * 1e9));
+    const nb::gil_scoped_release released;
+    auto lease = consumer->Embed(texts, within);
+    if (!lease.ok()) return {std::nullopt, Say(lease.status())};
+    return {NativeRows(*std::move(lease)), Say(absl::OkStatus())};
+  }
+  // Rows that are held keep what they need.
+  void Close() {
+    const std::shared_ptr<GpuConsumer> gone = std::move(consumer_);
+    const nb::gil_scoped_release released;
+  }
+
+ private:
+  std::shared_ptr<GpuConsumer> consumer_;
+};
+
+}  // namespace
+}  // namespace zerohop
+
+NB_MODULE(_consumer, module) {
+  using zerohop::NativeConsumer;
+  using zerohop::NativeRows;
+  module.doc() = "Embeddings that stay on the GPU. Private: zerohop.GpuConsumer is the interface.";
+  nb::class_<NativeRows>(module, "NativeRows", "Embeddings on the GPU, leased.")
+      .def_prop_ro("shape", &NativeRows::Shape)
+      .def_prop_ro("offset", &NativeRows::Offset)
+      .def_prop_ro("device", &NativeRows::Device)
+      .def_prop_ro("released", &NativeRows::Released)
+      .def("release", &NativeRows::Release)
+      .def("dlpack", &NativeRows::Dlpack, nb::sig("def dlpack(self, **wishes: object) -> object"))
+      .def("dlpack_device", &NativeRows::DlpackDevice)
+      .def("array_interface", &NativeRows::ArrayInterface,
+           nb::sig("def array_interface(self) -> dict[str, object]"));
+  nb::class_<NativeConsumer>(module, "NativeConsumer", "A connection to a server on this host.")
+      .def(nb::init<>())
+      .def("connect", &NativeConsumer::Connect, "path"_a, "device"_a)
+      .def("embed", &NativeConsumer::Embed, "texts"_a, "timeout"_a.none())
+      .def("close", &NativeConsumer::Close);
+}

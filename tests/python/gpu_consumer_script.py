@@ -1,0 +1,111 @@
+"""Consumers in Python, each function one process of gpu_consumer_test.py: main(NAME, path of the socket)."""
+
+import concurrent.futures
+import ctypes
+import gc
+import sys
+
+import numpy as np
+from device_engines import Gpu, address_of
+from known_engines import DIM, known_rows
+from zerohop import GpuConsumer, InvalidInput, Overloaded, Unavailable
+
+TEXTS = [f"text {i}" for i in range(50)]
+
+
+class Reader(Gpu):
+    def read(self, rows):
+        count = rows.shape[0] * rows.shape[1]
+        assert 4 * count <= self.staging.nbytes
+        self.call("cuMemcpyDtoHAsync_v2", ctypes.c_void_p(self.staging.ctypes.data), ctypes.c_uint64(address_of(rows)),
+                  ctypes.c_size_t(4 * count), self.stream)
+        self.call("cuStreamSynchronize", self.stream)
+        return self.staging[:count].reshape(rows.shape).copy()
+
+
+def rows_are_right_and_shown_alike(path):
+    gpu = Reader()
+    with GpuConsumer(path, device=0) as consumer:
+        for texts in (TEXTS, ["héllo 🙂\0"], ("a", "tuple")):
+            with consumer.embed(texts, timeout=60) as rows:
+                assert rows.shape == (len(texts), DIM) and len(rows) == len(texts)
+                assert rows.device.startswith("GPU-") and rows.offset > 0
+                np.testing.assert_array_equal(gpu.read(rows), known_rows(list(texts)))
+    gpu.close()
+
+
+def threads_share_a_consumer(path):
+    gpu = Reader()
+    with GpuConsumer(path) as consumer, concurrent.futures.ThreadPoolExecutor(8) as pool:
+        for texts, rows in pool.map(lambda i: ([f"{i}"] * 3, consumer.embed([f"{i}"] * 3)), range(200)):
+            np.testing.assert_array_equal(gpu.read(rows), known_rows(texts))
+
+
+def a_lease_lives_as_long_as_its_rows_and_what_was_made_of_them(path):
+    consumer = GpuConsumer(path)
+    rows = consumer.embed(["one"])
+    first, capsule = rows.offset, rows.__dlpack__()
+    rows.release()
+    rows.release()
+    for use in (lambda: rows.shape, rows.__dlpack__, lambda: rows.__cuda_array_interface__):
+        try:
+            use()
+        except ValueError as error:
+            assert "released" in str(error)
+        else:
+            raise AssertionError("released rows can be used")
+    held = consumer.embed(["two"])
+    assert held.offset != first, "a matrix of the first is still there"
+    del capsule
+    gc.collect()
+    held.release()
+    again = {consumer.embed(["three"]).offset for _ in range(100)}  # each is collected at once
+    assert len(again) <= 2, again
+    consumer.close()
+    consumer.close()
+
+
+def rows_outlive_a_closed_consumer(path):
+    gpu = Reader()
+    with GpuConsumer(path) as consumer:
+        rows = consumer.embed(["kept"])
+    np.testing.assert_array_equal(gpu.read(rows), known_rows(["kept"]))
+
+
+def errors_are_those_of_the_client(path):
+    def expect(kind, words, call):
+        try:
+            call()
+        except kind as error:
+            assert words in str(error), str(error)
+            return error
+        raise AssertionError(f"no {kind.__name__}")
+
+    with GpuConsumer(path) as consumer:
+        expect(InvalidInput, "got one str", lambda: consumer.embed("text"))
+        expect(InvalidInput, "at least one", lambda: consumer.embed([]))
+        assert expect(InvalidInput, "is no Unicode", lambda: consumer.embed(["ok", "\ud800"])).index == 1
+        expect(InvalidInput, "of type bytes", lambda: consumer.embed([b"bytes"]))
+        expect(InvalidInput, "in parts", lambda: consumer.embed(["x" * 300_000]))
+        kept = []
+
+        def keep_all():
+            while True:
+                kept.append(consumer.embed(["x"] * 2000))
+
+        error = expect(Overloaded, "give leases back", keep_all)
+        assert path in str(error) and error.address == path
+    expect(Unavailable, "cannot connect", lambda: GpuConsumer(path + "-nobody"))
+
+
+def another_device_is_refused(path):
+    try:
+        GpuConsumer(path, device=1)
+    except Exception as error:
+        assert "expected GPU-" in str(error), error
+    else:
+        raise AssertionError("it was let in")
+
+
+if __name__ == "__main__":
+    globals()[sys.argv[1]](sys.argv[2])
