@@ -12,7 +12,10 @@ absl::StatusOr<ConsumerMessage> Hear(const PacketSocket& socket) {
   auto packet = socket.Receive(kMaxConsumerMessageBytes, Waiting::kUntilDone);
   if (!packet.ok())
     return absl::UnavailableError("the server is gone: " + std::string(packet.status().message()));
-  return DecodeConsumerMessage(packet->bytes);
+  auto message = DecodeConsumerMessage(packet->bytes);
+  if (!message.ok())
+    return absl::InternalError("the server broke the rules: " + std::string(message.status().message()));
+  return message;
 }
 
 absl::Status Say(const PacketSocket& socket, const ConsumerMessage& message) {
@@ -29,6 +32,12 @@ absl::StatusOr<ArenaHandle> Introduce(const PacketSocket& socket, const CudaDevi
   }
   if (const auto* offer = std::get_if<ConsumerOffer>(&*heard)) return offer->arena;
   return absl::InternalError("what listens there is no server for consumers: expected an offer");
+}
+
+// Floats that are all in the arena.
+bool LiesInside(const RowsLeased& rows, uint64_t arena_bytes) {
+  return rows.offset <= arena_bytes && rows.offset % sizeof(float) == 0 &&
+         rows.rows <= (arena_bytes - rows.offset) / RowBytes(rows.dim);
 }
 
 absl::Status CheckTexts(std::span<const std::string> texts) {
@@ -107,7 +116,12 @@ absl::StatusOr<RowLease> GpuConsumer::Embed(std::span<const std::string> texts,
   }
   Outcome leased = outcome.get();
   if (!leased.ok()) return leased.status();
-  return RowLease(shared_from_this(), *leased);
+  RowLease lease(shared_from_this(), *leased);
+  if (lease.rows() != texts.size()) {
+    return absl::InternalError(std::to_string(lease.rows()) + " rows for " + std::to_string(texts.size()) +
+                               " texts");
+  }
+  return lease;
 }
 
 void GpuConsumer::HearAnswers() {
@@ -117,8 +131,7 @@ void GpuConsumer::HearAnswers() {
     if (!heard.ok()) {
       gone = heard.status();
     } else if (const auto* leased = std::get_if<RowsLeased>(&*heard)) {
-      const bool inside = leased->offset <= arena_bytes_ &&
-                          leased->rows <= (arena_bytes_ - leased->offset) / RowBytes(leased->dim);
+      const bool inside = LiesInside(*leased, arena_bytes_);
       Settle(leased->id, inside ? Outcome(*leased) : absl::InternalError("rows outside of the arena"));
     } else if (const auto* failed = std::get_if<NotEmbedded>(&*heard)) {
       Settle(failed->id, failed->why);

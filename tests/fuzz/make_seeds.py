@@ -235,6 +235,57 @@ def control_message_seeds():
     return seeds
 
 
+ARENA = {name: value for name, value in DEVICE.items() if name != "required"}
+LEASED = {"type": "leased", "id": 1, "lease": 2, "offset": 256, "rows": 3, "dim": 384}
+NOT_EMBEDDED = {"type": "not_embedded", "id": 1, "code": "RESOURCE_EXHAUSTED", "reason": "leases fill the arena"}
+
+
+def consumer_message_seeds():
+    def embed(*texts, **changes):
+        return {"type": "embed", "id": 1, "texts": texts, "timeout_ns": 0, **changes}
+
+    messages = {
+        "hello": {"type": "hello", "protocol": 1, "device": "GPU-00"},
+        "hello_protocol_of_33_bits": {"type": "hello", "protocol": 2**32, "device": "GPU-00"},
+        "hello_device_of_control_characters": {"type": "hello", "protocol": 1, "device": "\x1b[2J\x7f\x85" * 99},
+        "offer": {"type": "offer", "arena": ARENA},
+        "offer_of_half_a_handle": {"type": "offer", "arena": {**ARENA, "ipc": "7f" * 32}},
+        "offer_of_no_arena": {"type": "offer", "arena": []},
+        "refused": {"type": "refused", "reason": "uses device GPU-01, expected GPU-00"},
+        "embed": embed("a text", "another"),
+        "embed_in_time": embed("a text", timeout_ns=5 * 10**9),
+        "embed_no_text": embed(),
+        "embed_empty_texts": embed("", "", id=2**64 - 1, timeout_ns=-2**63),
+        "embed_control_characters": embed("\0\0\x1b\x7f\x85\n\"\\", "\ufeff\u2028"),
+        "embed_every_length_of_character": embed("a\u00e9\u20ac\U0001f600\U0010ffff"),
+        "embed_a_number": embed("a", 1),
+        "embed_one_text": {"type": "embed", "id": 1, "texts": "a", "timeout_ns": 0},
+        "embed_timeout_of_65_bits": embed("a", timeout_ns=2**64 - 1),
+        "leased": LEASED,
+        "leased_dim_zero": {**LEASED, "dim": 0},
+        "leased_dim_too_large": {**LEASED, "dim": 2**19},
+        "leased_of_all_ones": {**LEASED, "id": 2**64 - 1, "lease": 2**64 - 1, "offset": 2**64 - 1, "rows": 2**64 - 1},
+        "not_embedded": NOT_EMBEDDED,
+        "not_embedded_ok": {**NOT_EMBEDDED, "code": "OK"},
+        "not_embedded_code_of_control_characters": {**NOT_EMBEDDED, "code": "\x1b[2J"},
+        "not_embedded_long_reason": {**NOT_EMBEDDED, "reason": "\u20ac" * 1000},
+        "return": {"type": "return", "lease": 7},
+        "return_negative": {"type": "return", "lease": -1},
+        "closed": {"type": "closed"},
+        "unknown_type": {"type": "dance\x1b"},
+        "not_an_object": [1],
+        "float_for_a_number": {"type": "return", "lease": 1.0},
+    }
+    seeds = {name: json.dumps(message, ensure_ascii=False).encode() for name, message in messages.items()}
+    seeds["embed_escaped"] = json.dumps(embed("\0\U0001f600")).encode()
+    seeds["embed_half_a_pair"] = b'{"type":"embed","id":1,"texts":["\\ud83d"],"timeout_ns":0}'
+    seeds["embed_not_utf8"] = b'{"type":"embed","id":1,"texts":["\xff"],"timeout_ns":0}'
+    seeds["same_key_twice"] = b'{"type":"embed","id":1,"texts":["a"],"texts":["b","c"],"timeout_ns":0}'
+    seeds["deep"] = b'{"type":"embed","texts":' + b"[" * 60
+    seeds["not_json"] = b"{"
+    return seeds
+
+
 def safetensors_seeds():
     def entry(dtype, shape, begin, end):
         return {"dtype": dtype, "shape": shape, "data_offsets": [begin, end]}
@@ -281,7 +332,8 @@ def main():
     folder = pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 else pathlib.Path(__file__).resolve().parent / "seeds"
     for target, seeds in (("wire_scan", wire_scan_seeds()), ("completion", completion_seeds()),
                           ("router", router_seeds()),
-                          ("control_message", control_message_seeds()), ("safetensors", safetensors_seeds())):
+                          ("control_message", control_message_seeds()),
+                          ("consumer_message", consumer_message_seeds()), ("safetensors", safetensors_seeds())):
         (folder / target).mkdir(parents=True, exist_ok=True)
         for name, seed in seeds.items():
             (folder / target / name).write_bytes(seed)

@@ -34,7 +34,7 @@ class Consumer:
     def __init__(self, server, path):
         script = pathlib.Path(__file__).with_name("consumer_process.py")
         self.process = subprocess.Popen([sys.executable, script, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                        text=True, env={**os.environ, **server.gpu.env()})
+                                        text=True, env={**os.environ, **server.gpu.env_of_python()})
         self.ids = itertools.count(1)
         self.answers = {}
 

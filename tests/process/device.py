@@ -30,6 +30,11 @@ class EmulatedGpu:
                 "FAKECU_DELAY_US": os.environ.get("FAKECU_DELAY_US", "200"),
                 "FAKECU_UB": os.environ.get("FAKECU_UB", "abort")}
 
+    def env_of_python(self):
+        """The same for a Python that loads the driver itself."""
+        preload = os.environ.get("ZEROHOP_TEST_PRELOAD")
+        return {**self.env(), **({"LD_PRELOAD": preload, "ASAN_OPTIONS": "detect_leaks=0"} if preload else {})}
+
     def _hook(self, *arguments):
         command = [str(LIBRARY / "fakecu"), *map(str, arguments)]
         return subprocess.run(command, check=True, capture_output=True, text=True, env={**os.environ, **self.env()}).stdout
