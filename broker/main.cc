@@ -138,7 +138,10 @@ int Serve(int argc, char** argv) {
   router.BeginLeaving();
   const auto deadline = std::chrono::steady_clock::now() + options.drain_timeout;
   (*front)->Drain(failure.empty() ? options.drain_timeout : std::chrono::nanoseconds(0));
-  if (*consumers) (*consumers)->Drain(std::max(deadline - std::chrono::steady_clock::now(), kReplicaLeave));
+  if (*consumers) {
+    (*consumers)
+        ->Drain(failure.empty() ? deadline - std::chrono::steady_clock::now() : std::chrono::nanoseconds(0));
+  }
   (*supervisor)->Drain(std::max(deadline - std::chrono::steady_clock::now(), kReplicaLeave));
   if (!failure.empty()) return Refuse(absl::InternalError(failure));
   spdlog::info("stopped");

@@ -5,6 +5,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 
@@ -100,8 +101,16 @@ absl::Status PacketSocket::Send(std::string_view bytes, const std::vector<int>& 
 }
 
 absl::StatusOr<Packet> PacketSocket::Receive(size_t most_bytes, Waiting waiting) const {
+  const int flags = MSG_CMSG_CLOEXEC | (waiting == Waiting::kNever ? MSG_DONTWAIT : 0);
+  // Its length first: room for the longest would be written to before each.
+  ssize_t length;
+  do {
+    length = ::recv(socket_.get(), nullptr, 0, MSG_PEEK | MSG_TRUNC | flags);
+  } while (length < 0 && errno == EINTR);
+  if (length < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
+    return absl::DeadlineExceededError("nothing to read");
   Packet packet;
-  packet.bytes.resize(most_bytes + 1);
+  packet.bytes.resize(std::min(static_cast<size_t>(std::max<ssize_t>(length, 0)), most_bytes) + 1);
   iovec piece{packet.bytes.data(), packet.bytes.size()};
   alignas(cmsghdr) char control[CMSG_SPACE(kMaxFds * sizeof(int))];
   msghdr header{};
@@ -109,7 +118,6 @@ absl::StatusOr<Packet> PacketSocket::Receive(size_t most_bytes, Waiting waiting)
   header.msg_iovlen = 1;
   header.msg_control = control;
   header.msg_controllen = sizeof control;
-  const int flags = MSG_CMSG_CLOEXEC | (waiting == Waiting::kNever ? MSG_DONTWAIT : 0);
   ssize_t got;
   do {
     got = ::recvmsg(socket_.get(), &header, flags);

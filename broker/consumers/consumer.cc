@@ -10,7 +10,8 @@
 namespace zerohop {
 namespace {
 
-constexpr int kMessagesAtOnce = 64;      // of one, before others have their turn
+constexpr int kMessagesAtOnce = 64;  // of one, before others have their turn
+constexpr std::chrono::seconds kHelloTimeout(5);
 constexpr size_t kMostUnsent = 1 << 10;  // answers that a consumer does not read
 
 using Clock = std::chrono::steady_clock;
@@ -59,6 +60,7 @@ void Consumer::OnHello(const ConsumerHello& hello, const FindArena& find_arena) 
   if (hello.device != device) return Refuse("uses device " + hello.device + ", expected " + device);
   arena_ = find_arena(*this);
   if (arena_ == nullptr) {
+    around_.router.RingReplicas();  // for what was submitted before: this may take its time
     auto made = around_.device.MakeArena(around_.arena_bytes);
     if (!made.ok()) return Refuse("no arena for leases: " + std::string(made.status().message()));
     arena_ = *std::move(made);
@@ -74,6 +76,7 @@ void Consumer::OnEmbed(const EmbedTexts& embed) {
 }
 
 absl::Status Consumer::Submit(const EmbedTexts& embed) {
+  if (around_.draining) return absl::UnavailableError("The server is shutting down");
   if (around_.device.lost()) return absl::UnavailableError("the device is lost: " + around_.device.reason());
   const EngineInfo* model = around_.router.model();
   if (model == nullptr) return StatusOf(NoneHasStarted());
@@ -108,7 +111,11 @@ void Consumer::OnEnd(const RequestEnd& end) {
   }
 }
 
-Clock::time_point Consumer::CancelOverdue(Clock::time_point now) {
+Clock::time_point Consumer::EndOverdue(Clock::time_point now) {
+  if (!left() && arena_ == nullptr) {
+    if (now < connected_at_ + kHelloTimeout) return connected_at_ + kHelloTimeout;
+    Drop("did not say hello");
+  }
   Clock::time_point next = Clock::time_point::max();
   for (const auto& [id, request] : requests_) {
     if (request->overdue) continue;
@@ -172,7 +179,7 @@ void Consumer::Leave() {
 }
 
 ConsumerArena Consumer::TakeArena() {
-  if (!left() || arena_.use_count() != 1) return nullptr;
+  if (!left() || !closed_ || arena_.use_count() != 1) return nullptr;
   return std::exchange(arena_, nullptr);
 }
 

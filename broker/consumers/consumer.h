@@ -7,7 +7,8 @@
 //   greeting --hello, arena--> served --hangs up, or breaks the rules--> left --its exit--> gone
 //
 // The arena is this process's until its exit was seen: to free what it may still
-// have open would be undefined. Where it comes again, it finds the same arena.
+// have open would be undefined. Where it has said that it let go of it, and comes
+// again, it finds the same arena.
 
 #include <cstdint>
 #include <deque>
@@ -32,6 +33,7 @@ struct ConsumerSurroundings {
   DeviceReturn& device;
   uint64_t arena_bytes;
   std::shared_ptr<Mailbox> mailbox;
+  bool draining = false;  // the desk's thread: nothing more is accepted
 };
 
 using ConsumerArena = std::shared_ptr<const DeviceArena>;
@@ -51,9 +53,12 @@ class Consumer {
   // -1 once it has left.
   int socket_fd() const { return socket_.fd(); }
   bool left() const { return socket_.fd() < 0; }
-  bool HasRequests() const { return !requests_.empty(); }
+  // That are not told yet.
+  bool HasRequests() const { return !requests_.empty() || !unsent_.empty(); }
   bool WantsToWrite() const { return !unsent_.empty(); }
   bool HasArena() const { return arena_ != nullptr; }
+  // One of so many that the desk has.
+  bool TakesAPlace() const { return !left() || MayHaveArenaOpen(); }
   // Whether its process may have memory of ours open.
   bool MayHaveArenaOpen() const { return arena_ != nullptr && !closed_; }
 
@@ -62,13 +67,14 @@ class Consumer {
   // Sends what its socket did not take before.
   void SendUnsent();
   void OnEnd(const RequestEnd& end);
-  // Ends requests whose time is over; when the next one's is, or max().
-  std::chrono::steady_clock::time_point CancelOverdue(std::chrono::steady_clock::time_point now);
+  // Ends requests whose time is over, and a connection on which nothing is said; when the next is due, or
+  // max().
+  std::chrono::steady_clock::time_point EndOverdue(std::chrono::steady_clock::time_point now);
   // The device is lost: what it waits for will not come.
   void OnDeviceLost();
   // Says that nothing more will come; it may still let go of the arena, and say so.
   void BeginLeaving();
-  // Once it has left, and nothing is gathered into it any more; else null.
+  // Once it has let go of it and left, and nothing is gathered into it any more; else null.
   ConsumerArena TakeArena();
 
  private:
@@ -84,6 +90,7 @@ class Consumer {
   const uint64_t number_;
   PacketSocket socket_;
   const PeerProcess process_;
+  const std::chrono::steady_clock::time_point connected_at_ = std::chrono::steady_clock::now();
   ConsumerSurroundings& around_;
   ConsumerArena arena_;
   std::optional<LeaseBook> book_;

@@ -34,9 +34,11 @@ absl::StatusOr<std::unique_ptr<ConsumerDesk>> ConsumerDesk::Open(const ConsumerO
                                                                  DeviceReturn& device) {
   auto door = LocalDoor::Open(options.socket);
   if (!door.ok()) return door.status();
+  auto mailbox = std::make_shared<Mailbox>();
+  if (mailbox->fd() < 0) return absl::ResourceExhaustedError("no descriptor is left for --consumer-socket");
   // Not make_unique: only we may make one.
-  return std::unique_ptr<ConsumerDesk>(new ConsumerDesk(
-      *std::move(door), {router, copies, device, options.arena_bytes, std::make_shared<Mailbox>()}));
+  return std::unique_ptr<ConsumerDesk>(
+      new ConsumerDesk(*std::move(door), {router, copies, device, options.arena_bytes, std::move(mailbox)}));
 }
 
 ConsumerDesk::~ConsumerDesk() {
@@ -68,10 +70,10 @@ void ConsumerDesk::Run() {
     }
     around_.router.RingReplicas();  // once for all that was submitted
     ForgetTheGone();
-    if (!leaving_) LetIn();
     // EDGE(leave) acquire: the deadline is there
-    if (!drain_requested_.load(std::memory_order_acquire)) continue;
-    if (MayEnd(Clock::now())) break;
+    around_.draining = drain_requested_.load(std::memory_order_acquire);
+    if (!around_.draining) LetIn();
+    if (around_.draining && MayEnd(Clock::now())) break;
   }
   const bool some_open = std::any_of(consumers_.begin(), consumers_.end(), [](const auto& consumer) {
     return consumer->MayHaveArenaOpen() && !IsGone(consumer->pidfd());
@@ -83,10 +85,9 @@ void ConsumerDesk::Run() {
 // Until someone comes, speaks, may be written to or ends, or a request has.
 void ConsumerDesk::WaitForEvents() {
   auto wake_at = Clock::time_point::max();
-  for (const auto& consumer : consumers_) wake_at = std::min(wake_at, consumer->CancelOverdue(Clock::now()));
+  for (const auto& consumer : consumers_) wake_at = std::min(wake_at, consumer->EndOverdue(Clock::now()));
   std::vector<pollfd> events{{around_.mailbox->fd(), POLLIN, 0}};
-  const bool full = consumers_.size() >= kMostConsumers;
-  if (!leaving_ && !full && !out_of_descriptors_) events.push_back({door_.fd(), POLLIN, 0});
+  if (!around_.draining && !IsFull() && !out_of_descriptors_) events.push_back({door_.fd(), POLLIN, 0});
   for (const auto& consumer : consumers_) {
     events.push_back({consumer->pidfd(), POLLIN, 0});
     if (consumer->left()) continue;
@@ -100,7 +101,7 @@ void ConsumerDesk::WaitForEvents() {
 }
 
 void ConsumerDesk::LetIn() {
-  while (consumers_.size() < kMostConsumers) {
+  while (!IsFull()) {
     auto socket = door_.Accept();
     out_of_descriptors_ = absl::IsResourceExhausted(socket.status());
     if (!socket.ok()) return;
@@ -144,14 +145,19 @@ void ConsumerDesk::BeginLeaving() {
   for (const auto& consumer : consumers_) consumer->BeginLeaving();
 }
 
+bool ConsumerDesk::IsFull() const {
+  const auto taken =
+      std::count_if(consumers_.begin(), consumers_.end(), [](const auto& c) { return c->TakesAPlace(); });
+  return static_cast<size_t>(taken) >= kMostConsumers;
+}
+
 // Requests first; then those who wait for more hear that nothing will come, and let go of their arenas.
 bool ConsumerDesk::MayEnd(Clock::time_point now) {
   const std::chrono::nanoseconds until(drain_until_ns_.load(std::memory_order_relaxed));
-  if (!leaving_ && !HasRequests()) BeginLeaving();
-  if (now.time_since_epoch() >= until) return true;
-  if (leaving_ && now > left_at_ + kMostLeaving) return true;
-  return leaving_ && std::none_of(consumers_.begin(), consumers_.end(),
-                                  [](const auto& c) { return c->MayHaveArenaOpen() || c->HasRequests(); });
+  if (!leaving_ && (!HasRequests() || now.time_since_epoch() >= until)) BeginLeaving();
+  if (!leaving_ || now > left_at_ + kMostLeaving) return leaving_;
+  return std::none_of(consumers_.begin(), consumers_.end(),
+                      [](const auto& c) { return c->MayHaveArenaOpen() || c->HasRequests(); });
 }
 
 }  // namespace zerohop

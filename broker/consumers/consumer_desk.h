@@ -32,8 +32,8 @@ class ConsumerDesk {
   // Whoever has an arena open then leaves the device's memory to the end of the process.
   ~ConsumerDesk();
 
-  // Lets nobody in any more, waits until the requests that were accepted have ended and the consumers have
-  // let go of their arenas, at most so long.
+  // Lets nobody in any more, waits until the requests that were accepted have ended, at most so long; then
+  // gives consumers a moment to let go of their arenas.
   void Drain(std::chrono::nanoseconds at_most);
 
  private:
@@ -48,6 +48,7 @@ class ConsumerDesk {
   void BeginLeaving();
   void ForgetTheGone();
   bool HasRequests() const;
+  bool IsFull() const;
   bool MayEnd(Clock::time_point now);
   ConsumerArena FindArena(const Consumer& consumer);
 

@@ -44,11 +44,9 @@ void ConsumerRequest::OnAnswer(Answer answer) {
   // Room was taken for the model that was served then.
   if (bytes > place_.bytes) return End(absl::UnavailableError("the server began to serve another model"));
   dim_ = answer.dim;
-  unsent_ = std::move(answer.bytes);
-  copies_->Gather({std::move(answer.rows), place_.arena, place_.offset, [self] {
-                     self->unsent_ = AdmittedBytes();
-                     self->End(absl::OkStatus());
-                   }});
+  // What is gathered counts as admitted no more: a consumer's arena bounds it.
+  copies_->Gather(
+      {std::move(answer.rows), place_.arena, place_.offset, [self] { self->End(absl::OkStatus()); }});
 }
 
 void ConsumerRequest::End(absl::Status status) {

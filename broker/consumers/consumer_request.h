@@ -50,7 +50,7 @@ class Mailbox {
     return std::exchange(ends_, {});
   }
   void Ring() const { (void)::eventfd_write(bell_.get(), 1); }
-  // Readable when something is in it.
+  // Readable when something is in it; -1 where there is no descriptor left.
   int fd() const { return bell_.get(); }
 
  private:
@@ -98,7 +98,6 @@ class ConsumerRequest final : public AnswerSink, public std::enable_shared_from_
   CopyEngine* copies_ = nullptr;
   std::shared_ptr<Mailbox> mailbox_;
   uint32_t dim_ = 0;
-  AdmittedBytes unsent_;                   // of the answer, until its rows are gathered
   std::shared_ptr<ConsumerRequest> kept_;  // itself, until it is answered
 };
 

@@ -65,7 +65,7 @@ class CopyEngine::Thread {
   std::mutex mutex_;         // the members below
   std::condition_variable changed_;
   Batch waiting_;
-  Clock::time_point busy_since_ = Clock::time_point::max();
+  Clock::time_point busy_since_ = Clock::now();
   bool stop_ = false;
   bool left_alone_ = false;
   bool ended_ = false;
@@ -97,6 +97,7 @@ void CopyEngine::Land(Landing landing) {
 }
 
 void CopyEngine::Gather(Gathering gathering) {
+  if (home_.lost()) return;  // its rows may be a lane's that goes on
   thread_->Put(std::move(gathering));
 }
 
@@ -120,9 +121,13 @@ bool CopyEngine::Thread::Stop() {
 }
 
 void CopyEngine::Thread::Run() {
-  if (absl::Status entered = device_->Enter(); !entered.ok()) home_->Lose(std::string(entered.message()));
+  const absl::Status entered = device_->Enter();
+  if (!MayGoOn()) return;
+  if (!entered.ok()) home_->Lose(std::string(entered.message()));
   while (TakeBatch()) {
-    absl::Status copied = home_->lost() ? absl::UnavailableError(home_->reason()) : CopyBatch();
+    const absl::Status home = home_->lost() ? absl::UnavailableError(home_->reason()) : absl::OkStatus();
+    if (!MayGoOn()) return;  // what was read of our makers was read before they go
+    absl::Status copied = home.ok() ? CopyBatch() : home;
     if (!MayGoOn()) return;
     if (copied.ok()) {
       TellDone();

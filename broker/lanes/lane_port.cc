@@ -11,7 +11,8 @@ namespace zerohop {
 namespace {
 
 // Rows are copied out of the arena, and their region freed at once, while less than this part of it is free:
-// answers to slow clients must not starve the lane.
+// answers to slow clients must not starve the lane. So are, by way of the host, rows that were to stay on the
+// device until a consumer has them.
 constexpr uint64_t kScarceFraction = 4;
 
 // About what it takes until a replica that sleeps runs.
@@ -143,7 +144,7 @@ bool LanePort::FinishOne(const Completion& completion, std::vector<Finished>* fi
   const auto status = static_cast<CompletionStatus>(completion.status);
   if (status == CompletionStatus::kOk) {
     LearnPace(completion, *slots_[completion.slot].shard);
-    if (copies_ != nullptr && !slots_[completion.slot].shard->stays_on_device) {
+    if (copies_ != nullptr && (!slots_[completion.slot].shard->stays_on_device || RoomIsScarce())) {
       Land(completion.slot);
       return true;
     }
@@ -194,11 +195,13 @@ void LanePort::LearnPace(const Completion& completion, const Shard& shard) {
   trifle_tokens_ = busy_ns_ > kWakeNs ? 0 : static_cast<uint64_t>(kWakeNs / std::max(ns_per_token_, 1e-3));
 }
 
-RowBlock LanePort::TakeRows(const Submission& submission) {
+bool LanePort::RoomIsScarce() {
   CollectReleased();
-  if (responses_.free_bytes() >= responses_.capacity() / kScarceFraction) {
-    return RowBlock(memory_, submission.response_offset, submission.response_length);
-  }
+  return responses_.free_bytes() < responses_.capacity() / kScarceFraction;
+}
+
+RowBlock LanePort::TakeRows(const Submission& submission) {
+  if (!RoomIsScarce()) return RowBlock(memory_, submission.response_offset, submission.response_length);
   auto heap = std::make_unique_for_overwrite<std::byte[]>(submission.response_length);
   std::memcpy(heap.get(), memory_->lane().rows(submission.response_offset), submission.response_length);
   responses_.Free(submission.response_offset);

@@ -114,6 +114,7 @@ class LanePort {
   };
 
   void CollectReleased();
+  bool RoomIsScarce();
   std::optional<uint64_t> AllocateResponse(uint64_t bytes);
   bool FinishOne(const Completion& completion, std::vector<Finished>* finished);
   RowBlock TakeRows(const Submission& submission);

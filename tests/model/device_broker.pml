@@ -145,7 +145,7 @@ inline FinishOne(r) {
   fi
 }
 
-// LanePort::Land, CopyEngine::Begin.
+// LanePort::Land, CopyEngine::Land.
 inline Land(r) {
   reg = port[r].slot[at].region;
   port[r].slot[at].landing = true;

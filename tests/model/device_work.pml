@@ -43,7 +43,7 @@ inline PutLanded() {
 proctype CopyEngine() {
 end:
   do
-  // TakeBatch, Submit.
+  // TakeBatch, CopyLandings.
   :: d_step { waiting > 0 && running + arrived == 0 && !lost -> SEEN; MoveCopies(WAITS, RUNS) }
   // WaitForStream ends; PutLanded.
   :: d_step { arrived > 0 && running == 0 -> SEEN; PutLanded() }

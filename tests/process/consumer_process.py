@@ -7,6 +7,7 @@ Reads one JSON command a line, answers each with one line:
     {"do": "read", "offset": …, "floats": …}       what lies there; by the device, as the host may not look
     {"do": "close"}                                closes the arena
     {"do": "connect", "path": …}                   begins a connection anew
+    {"do": "remember"}                             keeps the arena open, to read it as "remembered", whatever is opened next
 """
 
 import ctypes
@@ -62,9 +63,14 @@ class Process:
         if result != 0:
             raise RuntimeError(f"open: {result}")
 
-    def read(self, offset, floats):
+    def remember(self):
+        self.remembered, self.arena = self.arena, ctypes.c_uint64()
+        return self.offer
+
+    def read(self, offset, floats, remembered=False):
         host = (ctypes.c_float * floats)()
-        call("cuMemcpyDtoHAsync_v2", host, ctypes.c_uint64(self.arena.value + offset), ctypes.c_size_t(4 * floats), self.stream)
+        arena = self.remembered if remembered else self.arena
+        call("cuMemcpyDtoHAsync_v2", host, ctypes.c_uint64(arena.value + offset), ctypes.c_size_t(4 * floats), self.stream)
         call("cuStreamSynchronize", self.stream)
         return list(host)
 

@@ -77,6 +77,11 @@ class Consumer:
         floats = self.do("read", offset=leased["offset"], floats=leased["rows"] * leased["dim"])
         return np.asarray(floats, np.float32).reshape(leased["rows"], leased["dim"])
 
+    def rows_of_the_first(self, leased):
+        """In the arena that was remembered."""
+        floats = self.do("read", offset=leased["offset"], floats=leased["rows"] * leased["dim"], remembered=True)
+        return np.asarray(floats, np.float32).reshape(leased["rows"], leased["dim"])
+
     def give_back(self, leased):
         self.say({"type": "return", "lease": leased["lease"]})
 
@@ -293,12 +298,32 @@ class Deaths(WithConsumers):
             pid = server.process.pid
             kept = consumer.embed(["kept"])
             allocations = server.gpu.count("allocations", pid)
-            consumer.say({"type": "nonsense"})
-            self.assertIsNone(consumer.hear())
+            consumer.do("close")
+            consumer.say({"type": "closed"})
             consumer.do("connect", path=self.path)
             consumer.hello(server)
             self.assertEqual(server.gpu.count("allocations", pid), allocations)
             consumer.give_back(kept)  # of the connection before: nobody's
+            self.check_works(consumer)
+
+    def test_a_process_that_may_still_read_its_arena_gets_another(self):
+        with self.served() as (server, consumer):
+            kept = consumer.embed(["kept"])
+            consumer.say({"type": "nonsense"})
+            self.assertIsNone(consumer.hear())
+            first = consumer.do("remember")
+            consumer.do("connect", path=self.path)
+            self.assertNotEqual(consumer.hello(server)["ipc"], first["ipc"])
+            self.check_works(consumer)
+            np.testing.assert_array_equal(consumer.rows_of_the_first(kept), echo_rows(["kept"], DIM))
+
+    def test_places_of_those_who_have_left_are_free_again(self):
+        with self.served() as (server, consumer):
+            for _ in range(70):  # more than there are
+                consumer.do("close")
+                consumer.say({"type": "closed"})
+                consumer.do("connect", path=self.path)
+                consumer.hello(server)
             self.check_works(consumer)
 
     def test_a_server_that_ends_tells_its_consumers_and_does_not_wait_long_for_them(self):

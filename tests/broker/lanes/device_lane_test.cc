@@ -256,6 +256,21 @@ TEST_F(DeviceLaneTest, RowsForAConsumerAreGatheredOnTheDeviceAndTheirRegionIsFre
   }
 }
 
+TEST_F(DeviceLaneTest, RowsThatWaitForAConsumerDoNotFillTheLane) {
+  const uint64_t most = lane->geometry().response_arena_bytes / RowBytes(kDim);
+  std::vector<Finished> kept;
+  while (kept.size() < 3 * most) {
+    PostForConsumer(std::to_string(kept.size()));
+    AnswerAll();
+    std::vector<Finished> finished = ReapUntil(1);
+    ASSERT_EQ(finished.size(), 1u);
+    kept.push_back(std::move(finished[0]));
+  }
+  EXPECT_TRUE(kept.front().rows.on_device());
+  EXPECT_FALSE(kept.back().rows.on_device()) << "by way of the host, where they take no room of the lane's";
+  EXPECT_EQ(Text(kept.back().rows), KnownRows(std::vector<std::string>{std::to_string(3 * most - 1)}, kDim));
+}
+
 TEST_F(DeviceLaneTest, RowsThatFellBackToTheHostReachAConsumerToo) {
   const auto arena = std::make_shared<const DeviceArena>(Must(DeviceArena::Export(device, 2 << 20)));
   auto heap = std::make_unique<std::byte[]>(512);
