@@ -29,21 +29,44 @@ namespace {
 
 using DeviceMatrix = nb::ndarray<float, nb::ndim<2>, nb::c_contig, nb::device::cuda>;
 
+// The last hold may have to wait: for a server that does not read, or for the device. Not the interpreter's
+// other threads.
+template <typename T>
+void LetGo(std::shared_ptr<T>* hold) {
+  std::shared_ptr<T> last = std::exchange(*hold, nullptr);
+  if (last == nullptr) return;
+  const nb::gil_scoped_release released;
+  last.reset();
+}
+
 class NativeRows {
  public:
   explicit NativeRows(RowLease lease) : lease_(std::make_shared<RowLease>(std::move(lease))) {}
+  NativeRows(NativeRows&&) noexcept = default;
+  NativeRows& operator=(NativeRows&&) = delete;
+  ~NativeRows() { Release(); }
 
   std::tuple<uint64_t, uint32_t> Shape() const { return {Held().rows(), Held().dim()}; }
   uint64_t Offset() const { return Held().offset(); }
   std::string Device() const { return Held().device().uuid(); }
   bool Released() const { return lease_ == nullptr; }
-  void Release() { lease_.reset(); }
+  void Release() { LetGo(&lease_); }
   std::tuple<int, int> DlpackDevice() const { return {nb::device::cuda::value, Ordinal()}; }
-  // The stream that the reader names need not wait: the broker has seen the device finish the rows.
-  nb::object Dlpack(const nb::kwargs& /*wishes*/) const {
-    const nb::capsule hold(new std::shared_ptr<RowLease>(lease_),
-                           [](void* held) noexcept { delete static_cast<std::shared_ptr<RowLease>*>(held); });
-    const DeviceMatrix matrix(reinterpret_cast<float*>(Held().address()), {Held().rows(), Held().dim()}, hold,
+  // The stream that the reader names need not wait: the broker has seen the device finish the rows. Of its
+  // other wishes, those that cannot be met are refused, as DLPack has it.
+  nb::object Dlpack(const nb::kwargs& wishes) const {
+    const auto wish = [&](const char* name) { return wishes.contains(name) ? wishes[name] : nb::none(); };
+    const RowLease& lease = Held();
+    if (wish("copy").is(nb::bool_(true)))
+      throw nb::buffer_error("the rows are shown where they are: no copy");
+    const nb::object device = wish("dl_device");
+    if (!device.is_none() && nb::cast<std::tuple<int, int>>(device) != DlpackDevice())
+      throw nb::buffer_error("the rows are on another device");
+    const nb::capsule hold(new std::shared_ptr<RowLease>(lease_), [](void* held) noexcept {
+      const std::unique_ptr<std::shared_ptr<RowLease>> mine(static_cast<std::shared_ptr<RowLease>*>(held));
+      LetGo(mine.get());
+    });
+    const DeviceMatrix matrix(reinterpret_cast<float*>(lease.address()), {lease.rows(), lease.dim()}, hold,
                               {}, nb::dtype<float>(), nb::device::cuda::value, Ordinal());
     return nb::cast(matrix);  // without a framework: the capsule itself
   }
@@ -77,6 +100,11 @@ Said Say(const absl::Status& status) {
 
 class NativeConsumer {
  public:
+  NativeConsumer() = default;
+  NativeConsumer(const NativeConsumer&) = delete;
+  NativeConsumer& operator=(const NativeConsumer&) = delete;
+  ~NativeConsumer() { Close(); }
+
   Said Connect(const std::string& path, const std::string& device) {
     const nb::gil_scoped_release released;
     auto consumer = GpuConsumer::Connect(path, device);
@@ -86,20 +114,18 @@ class NativeConsumer {
   }
   std::tuple<std::optional<NativeRows>, Said> Embed(const std::vector<std::string>& texts,
                                                     std::optional<double> timeout) {
-    const std::shared_ptr<GpuConsumer> consumer = consumer_;  // another thread may close
+    std::shared_ptr<GpuConsumer> consumer = consumer_;  // another thread may close
     if (consumer == nullptr) return {std::nullopt, Say(absl::CancelledError("the consumer is closed"))};
     std::optional<std::chrono::nanoseconds> within;
     if (timeout) within = std::chrono::nanoseconds(static_cast<int64_t>(*timeout * 1e9));
     const nb::gil_scoped_release released;
     auto lease = consumer->Embed(texts, within);
+    consumer.reset();
     if (!lease.ok()) return {std::nullopt, Say(lease.status())};
     return {NativeRows(*std::move(lease)), Say(absl::OkStatus())};
   }
   // Rows that are held keep what they need.
-  void Close() {
-    const std::shared_ptr<GpuConsumer> gone = std::move(consumer_);
-    const nb::gil_scoped_release released;
-  }
+  void Close() { LetGo(&consumer_); }
 
  private:
   std::shared_ptr<GpuConsumer> consumer_;

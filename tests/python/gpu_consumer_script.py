@@ -1,14 +1,22 @@
 """Consumers in Python, each function one process of gpu_consumer_test.py: main(NAME, path of the socket)."""
 
 import concurrent.futures
+import contextlib
 import ctypes
 import gc
+import os
+import pathlib
+import signal
+import socket
+import struct
 import sys
+import threading
+import time
 
 import numpy as np
 from device_engines import Gpu, address_of
 from known_engines import DIM, known_rows
-from zerohop import GpuConsumer, InvalidInput, Overloaded, Unavailable
+from zerohop import Cancelled, GpuConsumer, InvalidInput, Overloaded, Unavailable
 
 TEXTS = [f"text {i}" for i in range(50)]
 
@@ -93,9 +101,77 @@ def errors_are_those_of_the_client(path):
             while True:
                 kept.append(consumer.embed(["x"] * 2000))
 
+        assert expect(Unavailable, "raise it", lambda: consumer.embed(["ok", "raise it"])).index == 1
+        for timeout in (float("nan"), float("inf"), -1, 1e12):
+            expect(ValueError, "timeout must be", lambda timeout=timeout: consumer.embed(["ok"], timeout=timeout))
+        expect(TypeError, "timeout must be", lambda: consumer.embed(["ok"], timeout="5"))
         error = expect(Overloaded, "give leases back", keep_all)
         assert path in str(error) and error.address == path
+    expect(Cancelled, "closed", lambda: consumer.embed(["ok"]))
     expect(Unavailable, "cannot connect", lambda: GpuConsumer(path + "-nobody"))
+    expect(ValueError, "path cannot be written", lambda: GpuConsumer("\ud800"))
+
+
+def dlpack_wishes_that_cannot_be_met_are_refused(path):
+    with GpuConsumer(pathlib.Path(path)) as consumer:
+        rows = consumer.embed(text for text in ("from", "a generator"))
+        assert rows.shape == (2, DIM) and rows.__dlpack_device__() == (2, 0)
+        for wishes in ({}, {"stream": None}, {"stream": 7, "max_version": (1, 0), "copy": None, "dl_device": None},
+                       {"copy": False, "dl_device": (2, 0)}):
+            assert '"dltensor"' in repr(rows.__dlpack__(**wishes))
+        for wishes in ({"copy": True}, {"dl_device": (1, 0)}, {"dl_device": (2, 1)}):
+            try:
+                rows.__dlpack__(**wishes)
+            except BufferError:
+                pass
+            else:
+                raise AssertionError(f"{wishes} were met")
+
+
+def server_pid(path):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as look:
+        look.connect(path)
+        return struct.unpack("3i", look.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]
+
+
+@contextlib.contextmanager
+def stopped(pid):
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+def a_server_that_does_not_read_holds_up_only_who_speaks_to_it(path):
+    """More leases go back than a socket takes."""
+    with GpuConsumer(path) as consumer:
+        capsules, leases = [], [consumer.embed(["x"]) for _ in range(1000)]
+        for rows in leases[::2]:
+            capsules.append(rows.__dlpack__())
+            rows.release()
+        kept = leases[1::2]
+        del leases, rows
+        gone = []
+
+        def let_go():
+            while kept:
+                kept.pop().release()
+                capsules.pop()
+                gone.append(1)
+
+        speaker = threading.Thread(target=let_go)
+        with stopped(server_pid(path)):
+            speaker.start()
+            same = 0  # looks at which the speaker had not gone on, after it had begun
+            while same < 100:
+                before = len(gone)
+                time.sleep(0.002)
+                same = same + 1 if before == len(gone) > 0 else 0
+            assert kept, "the socket took them all"
+        speaker.join()
+        assert len(gone) == 500
+        consumer.embed(["y"] * 200).release()
 
 
 def another_device_is_refused(path):

@@ -40,6 +40,12 @@ class Consumers(unittest.TestCase):
     def test_errors_are_those_of_the_client(self):
         self.check("errors_are_those_of_the_client")
 
+    def test_dlpack_wishes_that_cannot_be_met_are_refused(self):
+        self.check("dlpack_wishes_that_cannot_be_met_are_refused")
+
+    def test_a_server_that_does_not_read_holds_up_only_who_speaks_to_it(self):
+        self.check("a_server_that_does_not_read_holds_up_only_who_speaks_to_it")
+
     def test_another_device_is_refused(self):
         self.check("another_device_is_refused", env={"FAKECU_DEVICES": "2"})
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+import re
+from collections.abc import Iterable
 from types import TracebackType
 
 from zerohop._consumer import NativeConsumer, NativeRows
 
 from ._errors import BadAnswer, Cancelled, DeadlineExceeded, InvalidInput, Overloaded, Unavailable, ZerohopError
+from ._job import check_seconds, check_str
 
 # By the name of the status; anything else is a ZerohopError.
 _ERRORS: dict[str, type[ZerohopError]] = {
@@ -18,6 +21,7 @@ _ERRORS: dict[str, type[ZerohopError]] = {
     "CANCELLED": Cancelled,
     "INTERNAL": BadAnswer,
 }
+_PROMPT = re.compile(r"(?:Prompt |Replica failure: .*?the last: prompt )(\d+): ", re.DOTALL)
 
 
 class GpuRows:
@@ -83,19 +87,23 @@ class GpuConsumer:
         path: of the server's consumer socket.
         device: ordinal in this process, or UUID, of the GPU, which must be the server's.
 
+    Not across a fork.
+
     Raises:
         Unavailable: no server listens there.
         ZerohopError: it cannot serve this process; one sentence says why.
+        ValueError, TypeError: for arguments that cannot be.
     """
 
-    def __init__(self, path: str, device: str | int = "0") -> None:
-        self._path = path
+    def __init__(self, path: str | os.PathLike[str], device: str | int = "0") -> None:
+        self._path = os.fspath(path)
+        check_str("path", self._path)
         self._native = NativeConsumer()
-        code, message = self._native.connect(path, str(device))
+        code, message = self._native.connect(self._path, str(device))
         if code:
             raise self._error(code, message)
 
-    def embed(self, texts: Sequence[str], timeout: float | None = None) -> GpuRows:
+    def embed(self, texts: Iterable[str], timeout: float | None = None) -> GpuRows:
         """Embeds texts, at least one, and waits for the rows.
 
         Args:
@@ -103,16 +111,20 @@ class GpuConsumer:
             timeout: seconds that the server gets; None: its own --forward-timeout.
 
         Raises:
-            InvalidInput: the texts cannot be embedded.
+            InvalidInput: the texts cannot be embedded; with the index of the one at fault, where it is one.
             Overloaded: leases fill this process's arena, or the server has too much to do.
             DeadlineExceeded: the timeout is over.
             Unavailable: the server or its GPU is lost; the same texts may go to its gRPC port.
+            Cancelled: the consumer is closed.
+            ValueError, TypeError: for a timeout that cannot be; nothing is sent.
         """
         if isinstance(texts, str):
             raise InvalidInput("expected a sequence of texts, got one str", address=self._path)
-        for i, text in enumerate(texts):
+        check_seconds("timeout", timeout)
+        values = list(texts)
+        for i, text in enumerate(values):
             self._check_text(i, text)
-        rows, (code, message) = self._native.embed(list(texts), timeout)
+        rows, (code, message) = self._native.embed(values, timeout)
         if rows is None:
             raise self._error(code, message)
         return GpuRows(rows)
@@ -136,4 +148,8 @@ class GpuConsumer:
             raise InvalidInput(f"text {index} is no Unicode: {error.reason}", address=self._path, index=index) from error
 
     def _error(self, code: str, message: str) -> ZerohopError:
-        return _ERRORS.get(code, ZerohopError)(f"The server at {self._path}: {message}", address=self._path)
+        kind, said = _ERRORS.get(code, ZerohopError), f"The server at {self._path}: {message}"
+        found = _PROMPT.match(message)
+        if found is not None and issubclass(kind, (InvalidInput, Unavailable)):
+            return kind(said, address=self._path, index=int(found.group(1)))
+        return kind(said, address=self._path)
