@@ -10,6 +10,7 @@ namespace zerohop {
 namespace {
 
 using nlohmann::json;
+
 json ToJson(const EngineInfo& info) {
   return {{"dim", info.dim},
           {"max_tokens", info.max_tokens},

@@ -40,6 +40,11 @@ UniqueFd PeerPidfd(int socket, pid_t pid) {
 
 }  // namespace
 
+bool PeerProcess::IsGone() const {
+  pollfd exit{pidfd.get(), POLLIN, 0};
+  return ::poll(&exit, 1, 0) != 0;
+}
+
 absl::StatusOr<sockaddr_un> AddressOf(const std::string& path) {
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
@@ -138,13 +143,16 @@ absl::StatusOr<PeerProcess> PacketSocket::Peer() const {
     return absl::FailedPreconditionError("it is in a pid namespace that we cannot see into");
   }
   PeerProcess peer{credentials.pid, PeerPidfd(socket_.get(), credentials.pid)};
-  pollfd gone{peer.pidfd.get(), POLLIN, 0};
-  if (!peer.pidfd || ::poll(&gone, 1, 0) != 0) return absl::UnavailableError("it was gone already");
+  if (!peer.pidfd || peer.IsGone()) return absl::UnavailableError("it was gone already");
   return peer;
 }
 
 void PacketSocket::Shutdown() const {
   ::shutdown(socket_.get(), SHUT_RDWR);
+}
+
+void PacketSocket::ShutdownWrites() const {
+  ::shutdown(socket_.get(), SHUT_WR);
 }
 
 }  // namespace zerohop

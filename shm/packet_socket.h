@@ -31,6 +31,7 @@ struct Packet {
 struct PeerProcess {
   pid_t pid = -1;
   UniqueFd pidfd;
+  bool IsGone() const;
 };
 
 enum class Waiting { kNever, kUntilDone };
@@ -58,6 +59,8 @@ class PacketSocket {
   int fd() const { return socket_.get(); }
   // Ends what either side waits for; the descriptor stays.
   void Shutdown() const;
+  // Tells the peer that nothing more will come; it may still be heard.
+  void ShutdownWrites() const;
   void Close() { socket_.Reset(); }
 
  private:

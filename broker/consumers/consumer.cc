@@ -1,7 +1,6 @@
 #include "broker/consumers/consumer.h"
 
 #include <spdlog/spdlog.h>
-#include <sys/socket.h>
 
 #include <algorithm>
 
@@ -168,7 +167,7 @@ void Consumer::Drop(const std::string& why) {
 }
 
 void Consumer::BeginLeaving() {
-  if (!left()) ::shutdown(socket_.fd(), SHUT_WR);
+  if (!left()) socket_.ShutdownWrites();
 }
 
 // What it had leased is nobody's. What is under way still comes, into an arena that stays.

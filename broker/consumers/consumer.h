@@ -17,7 +17,6 @@
 #include <memory>
 #include <optional>
 #include <string>
-#include <string_view>
 
 #include "broker/consumers/consumer_request.h"
 #include "broker/consumers/lease_book.h"
@@ -50,6 +49,7 @@ class Consumer {
   uint64_t number() const { return number_; }
   pid_t pid() const { return process_.pid; }
   int pidfd() const { return process_.pidfd.get(); }
+  bool IsGone() const { return process_.IsGone(); }
   // -1 once it has left.
   int socket_fd() const { return socket_.fd(); }
   bool left() const { return socket_.fd() < 0; }

@@ -22,11 +22,6 @@ int MillisecondsUntil(std::chrono::steady_clock::time_point then) {
   return static_cast<int>(std::clamp<int64_t>(left.count(), 0, 1 << 20));
 }
 
-bool IsGone(int pidfd) {
-  pollfd exit{pidfd, POLLIN, 0};
-  return ::poll(&exit, 1, 0) != 0;
-}
-
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<ConsumerDesk>> ConsumerDesk::Open(const ConsumerOptions& options,
@@ -76,7 +71,7 @@ void ConsumerDesk::Run() {
     if (around_.draining && MayEnd(Clock::now())) break;
   }
   const bool some_open = std::any_of(consumers_.begin(), consumers_.end(), [](const auto& consumer) {
-    return consumer->MayHaveArenaOpen() && !IsGone(consumer->pidfd());
+    return consumer->MayHaveArenaOpen() && !consumer->IsGone();
   });
   if (some_open) around_.device.LeaveToTheEnd();
   consumers_.clear();
@@ -119,7 +114,7 @@ void ConsumerDesk::LetIn() {
 // gone.
 void ConsumerDesk::ForgetTheGone() {
   std::erase_if(consumers_, [](const auto& consumer) {
-    const bool gone = IsGone(consumer->pidfd());
+    const bool gone = consumer->IsGone();
     if (gone && consumer->MayHaveArenaOpen())
       spdlog::info("consumer {}: process {} is gone", consumer->number(), consumer->pid());
     return gone || (consumer->left() && !consumer->HasArena());
@@ -129,7 +124,7 @@ void ConsumerDesk::ForgetTheGone() {
 // The same process has come again: while it lives its number is nobody else's.
 ConsumerArena ConsumerDesk::FindArena(const Consumer& consumer) {
   for (const auto& other : consumers_) {
-    if (other->pid() != consumer.pid() || IsGone(other->pidfd())) continue;
+    if (other->pid() != consumer.pid() || other->IsGone()) continue;
     if (ConsumerArena arena = other->TakeArena()) return arena;
   }
   return nullptr;

@@ -12,13 +12,10 @@
 #include "shm/row.h"
 #include "tests/fuzz/clean_text.h"
 #include "tests/fuzz/fuzz_check.h"
+#include "tests/fuzz/message_text.h"
 
 namespace zerohop {
 namespace {
-
-// By these lengths all but texts fit a packet (shm/json_fields.h).
-constexpr size_t kMostReason = 2 << 10;
-constexpr size_t kMostName = 256;
 
 // A message against the document that it came from.
 struct CheckMeaning {
@@ -26,18 +23,18 @@ struct CheckMeaning {
 
   void operator()(const ConsumerHello& got) const {
     FUZZ_CHECK(document["type"] == "hello" && document["protocol"] == got.protocol);
-    Text(document["device"], got.device);
+    CheckText(document["device"], got.device);
   }
   void operator()(const ConsumerOffer& got) const {
     const nlohmann::json& arena = document["arena"];
     FUZZ_CHECK(document["type"] == "offer" && arena["bytes"] == got.arena.bytes);
     FUZZ_CHECK(arena["proof"] == got.arena.proof);
     FUZZ_CHECK(arena["ipc"].get_ref<const std::string&>().size() == 2 * sizeof got.arena.ipc);
-    Text(arena["uuid"], got.arena.device);
+    CheckText(arena["uuid"], got.arena.device);
   }
   void operator()(const ConsumerRefused& got) const {
     FUZZ_CHECK(document["type"] == "refused");
-    Text(document["reason"], got.reason);
+    CheckText(document["reason"], got.reason);
   }
   // Texts are the model's, not for people: as they are, to the byte.
   void operator()(const EmbedTexts& got) const {
@@ -52,18 +49,12 @@ struct CheckMeaning {
   void operator()(const NotEmbedded& got) const {
     FUZZ_CHECK(document["type"] == "not_embedded" && document["id"] == got.id);
     FUZZ_CHECK(!got.why.ok() && document["code"] == absl::StatusCodeToString(got.why.code()));
-    Text(document["reason"], std::string(got.why.message()));
+    CheckText(document["reason"], std::string(got.why.message()));
   }
   void operator()(const ReturnLease& got) const {
     FUZZ_CHECK(document["type"] == "return" && document["lease"] == got.lease);
   }
   void operator()(const ArenaClosed&) const { FUZZ_CHECK(document["type"] == "closed"); }
-
-  // As it was where it was clean, else made so.
-  static void Text(const std::string& sent, const std::string& got) {
-    FUZZ_CHECK(IsCleanText(got) && got.size() <= kMostReason);
-    FUZZ_CHECK(got == sent || !IsCleanText(sent) || sent.size() > kMostReason);
-  }
 };
 
 // A message against what the other side makes of it.
@@ -73,13 +64,13 @@ struct CheckSame {
   void operator()(const ConsumerHello& sent) const {
     const auto& got = std::get<ConsumerHello>(other);
     FUZZ_CHECK(got.protocol == sent.protocol);
-    Name(sent.device, got.device);
+    CheckSameName(sent.device, got.device);
   }
   void operator()(const ConsumerOffer& sent) const {
     const ArenaHandle& arena = std::get<ConsumerOffer>(other).arena;
     FUZZ_CHECK(arena.bytes == sent.arena.bytes && arena.proof == sent.arena.proof);
     FUZZ_CHECK(std::memcmp(&arena.ipc, &sent.arena.ipc, sizeof arena.ipc) == 0);
-    Name(sent.arena.device, arena.device);
+    CheckSameName(sent.arena.device, arena.device);
   }
   void operator()(const ConsumerRefused& sent) const {
     FUZZ_CHECK(std::get<ConsumerRefused>(other).reason == sent.reason);
@@ -102,16 +93,6 @@ struct CheckSame {
     FUZZ_CHECK(std::get<ReturnLease>(other).lease == sent.lease);
   }
   void operator()(const ArenaClosed&) const {}
-
-  // Whole, or cut between two characters where it is long; the last may have four bytes.
-  static void Name(const std::string& sent, const std::string& got) {
-    FUZZ_CHECK(IsCleanText(got));
-    if (sent.size() <= kMostName) {
-      FUZZ_CHECK(got == sent);
-    } else {
-      FUZZ_CHECK(got.size() > kMostName - 4 && got.size() <= kMostName && sent.starts_with(got));
-    }
-  }
 };
 
 void CheckPacket(std::string_view bytes) {

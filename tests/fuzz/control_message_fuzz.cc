@@ -12,25 +12,10 @@
 #include "shm/row.h"
 #include "tests/fuzz/clean_text.h"
 #include "tests/fuzz/fuzz_check.h"
+#include "tests/fuzz/message_text.h"
 
 namespace zerohop {
 namespace {
-
-// control_message.h promises packets that fit; these are the lengths by which it keeps it.
-constexpr size_t kMostReason = 2 << 10;
-constexpr size_t kMostName = 256;
-
-// A name on its way: whole, or cut where it is long. The cut may fall into a character, which is then
-// replaced by U+FFFD.
-void CheckSameName(const std::string& sent, const std::string& got) {
-  FUZZ_CHECK(IsCleanText(got));
-  if (sent.size() <= kMostName) {
-    FUZZ_CHECK(got == sent);
-    return;
-  }
-  // Cut between two characters, the last of which may have four bytes.
-  FUZZ_CHECK(got.size() > kMostName - 4 && got.size() <= kMostName && sent.starts_with(got));
-}
 
 // A message against the document that it came from.
 struct CheckMeaning {
@@ -51,7 +36,7 @@ struct CheckMeaning {
     FUZZ_CHECK(device["bytes"] == got.device->arena.bytes && device["proof"] == got.device->arena.proof);
     FUZZ_CHECK(device["required"] == got.device->required);
     FUZZ_CHECK(device["ipc"].get_ref<const std::string&>().size() == 2 * sizeof got.device->arena.ipc);
-    Text(device["uuid"], got.device->arena.device);
+    CheckText(device["uuid"], got.device->arena.device);
   }
   void operator()(const Ready& got) const {
     const nlohmann::json& info = document["info"];
@@ -59,24 +44,18 @@ struct CheckMeaning {
     FUZZ_CHECK(info["max_tokens"] == got.info.max_tokens && info["vocabulary"] == got.info.vocabulary);
     FUZZ_CHECK(info["batch_tokens"] == got.info.batch_tokens);
     FUZZ_CHECK(info["batch_prompts"] == got.info.batch_prompts);
-    Text(info["engine"], got.info.engine);
-    Text(info["dtype"], got.info.dtype);
-    Text(info["task"], got.info.task);
-    Text(info["device"], got.info.device);
+    CheckText(info["engine"], got.info.engine);
+    CheckText(info["dtype"], got.info.dtype);
+    CheckText(info["task"], got.info.task);
+    CheckText(info["device"], got.info.device);
     FUZZ_CHECK(document["return_path"] == Name(got.taken.path));
-    Text(document["return_reason"], got.taken.reason);
+    CheckText(document["return_reason"], got.taken.reason);
   }
   void operator()(const Failed& got) const {
     FUZZ_CHECK(document["type"] == "failed");
-    Text(document["reason"], got.reason);
+    CheckText(document["reason"], got.reason);
   }
   void operator()(const Drain&) const { FUZZ_CHECK(document["type"] == "drain"); }
-
-  // As it was where it was clean, else made so.
-  static void Text(const std::string& sent, const std::string& got) {
-    FUZZ_CHECK(IsCleanText(got) && got.size() <= kMostReason);
-    FUZZ_CHECK(got == sent || !IsCleanText(sent) || sent.size() > kMostReason);
-  }
 };
 
 // A message against what the other side makes of it.

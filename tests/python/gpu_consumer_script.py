@@ -1,12 +1,9 @@
 """Consumers in Python, each function one process of gpu_consumer_test.py: main(NAME, path of the socket)."""
 
 import concurrent.futures
-import contextlib
 import ctypes
 import gc
-import os
 import pathlib
-import signal
 import socket
 import struct
 import sys
@@ -16,6 +13,7 @@ import time
 import numpy as np
 from device_engines import Gpu, address_of
 from known_engines import DIM, known_rows
+from server import stopped
 from zerohop import Cancelled, GpuConsumer, InvalidInput, Overloaded, Unavailable
 
 TEXTS = [f"text {i}" for i in range(50)]
@@ -134,15 +132,6 @@ def server_pid(path):
         return struct.unpack("3i", look.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]
 
 
-@contextlib.contextmanager
-def stopped(pid):
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(pid, signal.SIGCONT)
-
-
 def a_server_that_does_not_read_holds_up_only_who_speaks_to_it(path):
     """More leases go back than a socket takes."""
     with GpuConsumer(path) as consumer:
@@ -161,7 +150,7 @@ def a_server_that_does_not_read_holds_up_only_who_speaks_to_it(path):
                 gone.append(1)
 
         speaker = threading.Thread(target=let_go)
-        with stopped(server_pid(path)):
+        with stopped([server_pid(path)]):
             speaker.start()
             same = 0  # looks at which the speaker had not gone on, after it had begun
             while same < 100:

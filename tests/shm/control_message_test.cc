@@ -7,6 +7,7 @@
 #include <random>
 
 #include "shm/row.h"
+#include "tests/support/damaged.h"
 #include "tests/support/must.h"
 
 namespace zerohop {
@@ -169,15 +170,7 @@ TEST(ControlMessage, DecodeSurvivesRandomBytesAndRandomDamage) {
   std::mt19937 random(3);
   const std::string good = Encode(Ready{{384, 512, 30522, 4096, 64, "engine", "float32", "embed", "GPU-1"}});
   for (int round = 0; round < 20'000; ++round) {
-    std::string bytes = good;
-    if (round % 2 == 0) {
-      bytes.resize(random() % 100);
-      for (char& c : bytes) c = static_cast<char>(random());
-    } else {
-      for (uint32_t i = 0; i <= random() % 4; ++i)
-        bytes[random() % bytes.size()] = static_cast<char>(random());
-      bytes.resize(bytes.size() - random() % 3);
-    }
+    const std::string bytes = Damaged(good, round, random);
     const auto decoded = Decode(bytes);
     EXPECT_TRUE(decoded.ok() || absl::IsInvalidArgument(decoded.status()));
   }

@@ -9,6 +9,7 @@
 
 #include "shm/row.h"
 #include "shm/utf8.h"
+#include "tests/support/damaged.h"
 #include "tests/support/must.h"
 
 namespace zerohop {
@@ -247,15 +248,7 @@ TEST(ConsumerMessage, DecodeSurvivesRandomBytesAndRandomDamage) {
   for (const json& kind : EveryKind()) {
     const std::string good = kind.dump();
     for (int round = 0; round < 4'000; ++round) {
-      std::string bytes = good;
-      if (round % 2 == 0) {
-        bytes.resize(random() % 100);
-        for (char& c : bytes) c = static_cast<char>(random());
-      } else {
-        for (uint32_t i = 0; i <= random() % 4; ++i)
-          bytes[random() % bytes.size()] = static_cast<char>(random());
-        bytes.resize(bytes.size() - random() % 3);
-      }
+      const std::string bytes = Damaged(good, round, random);
       const absl::Status status = DecodeConsumerMessage(bytes).status();
       EXPECT_TRUE(status.ok() || absl::IsInvalidArgument(status)) << bytes;
     }
