@@ -5,7 +5,6 @@
 // others (DLPack); it is given back when the last of them is gone.
 
 #include <nanobind/nanobind.h>
-#include <nanobind/ndarray.h>
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/tuple.h>
@@ -19,6 +18,7 @@
 #include <utility>
 #include <vector>
 
+#include "python/device_matrix.h"
 #include "shm/consumer/gpu_consumer.h"
 
 namespace nb = nanobind;
@@ -26,8 +26,6 @@ using namespace nb::literals;
 
 namespace zerohop {
 namespace {
-
-using DeviceMatrix = nb::ndarray<float, nb::ndim<2>, nb::c_contig, nb::device::cuda>;
 
 // The last hold may have to wait: for a server that does not read, or for the device. Not the interpreter's
 // other threads.
@@ -56,7 +54,7 @@ class NativeRows {
   // other wishes, those that cannot be met are refused, as DLPack has it.
   nb::object Dlpack(const nb::kwargs& wishes) const {
     const auto wish = [&](const char* name) { return wishes.contains(name) ? wishes[name] : nb::none(); };
-    const RowLease& lease = Held();
+    (void)Held();
     if (wish("copy").is(nb::bool_(true)))
       throw nb::buffer_error("the rows are shown where they are: no copy");
     const nb::object device = wish("dl_device");
@@ -66,26 +64,16 @@ class NativeRows {
       const std::unique_ptr<std::shared_ptr<RowLease>> mine(static_cast<std::shared_ptr<RowLease>*>(held));
       LetGo(mine.get());
     });
-    const DeviceMatrix matrix(reinterpret_cast<float*>(lease.address()), {lease.rows(), lease.dim()}, hold,
-                              {}, nb::dtype<float>(), nb::device::cuda::value, Ordinal());
-    return nb::cast(matrix);  // without a framework: the capsule itself
+    return Matrix().Dlpack(hold);
   }
-  nb::dict ArrayInterface() const {
-    nb::dict interface;
-    interface["shape"] = nb::make_tuple(Held().rows(), Held().dim());
-    interface["typestr"] = "<f4";
-    interface["data"] = nb::make_tuple(Held().address(), false);
-    interface["strides"] = nb::none();
-    interface["stream"] = nb::none();
-    interface["version"] = 3;
-    return interface;
-  }
+  nb::dict ArrayInterface() const { return Matrix().ArrayInterface(); }
 
  private:
   const RowLease& Held() const {
     if (lease_ == nullptr) throw nb::value_error("the rows were released");
     return *lease_;
   }
+  DeviceMatrix Matrix() const { return {Held().address(), Held().rows(), Held().dim(), Ordinal()}; }
   int Ordinal() const { return Held().device().facts().ordinal; }
 
   std::shared_ptr<RowLease> lease_;  // null: released

@@ -30,6 +30,7 @@
 #include <utility>
 #include <vector>
 
+#include "python/device_matrix.h"
 #include "replica_shim/group_guard.h"
 #include "replica_shim/serve_replica.h"
 #include "replica_shim/task.h"
@@ -49,7 +50,6 @@ using Bytes = nb::ndarray<nb::numpy, const uint8_t, nb::ndim<1>>;
 using Ids = nb::ndarray<nb::numpy, const int32_t, nb::ndim<1>>;
 using Row = nb::ndarray<nb::numpy, float, nb::ndim<1>>;
 using Matrix = nb::ndarray<const float, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
-using DeviceMatrix = nb::ndarray<float, nb::ndim<2>, nb::c_contig, nb::device::cuda>;
 
 // The views of one batch that are still held, and what waits for the last of
 // them. Guarded by the interpreter's lock.
@@ -101,24 +101,13 @@ class DeviceBlock {
   }
   std::tuple<size_t, size_t> Shape() const { return {rows_, dim_}; }
   // The stream that the reader names need not wait: nothing is under way in this memory.
-  nb::object Dlpack(const nb::kwargs& /*wishes*/) const {
-    const DeviceMatrix matrix(reinterpret_cast<float*>(address_), {rows_, dim_}, Views::Hold(views_), {},
-                              nb::dtype<float>(), nb::device::cuda::value, ordinal_);
-    return nb::cast(matrix);  // without a framework: the capsule itself
-  }
+  nb::object Dlpack(const nb::kwargs& /*wishes*/) const { return Matrix().Dlpack(Views::Hold(views_)); }
   std::tuple<int, int> DlpackDevice() const { return {nb::device::cuda::value, ordinal_}; }
-  nb::dict ArrayInterface() const {
-    nb::dict interface;
-    interface["shape"] = nb::make_tuple(rows_, dim_);
-    interface["typestr"] = "<f4";
-    interface["data"] = nb::make_tuple(address_, false);
-    interface["strides"] = nb::none();
-    interface["stream"] = nb::none();
-    interface["version"] = 3;
-    return interface;
-  }
+  nb::dict ArrayInterface() const { return Matrix().ArrayInterface(); }
 
  private:
+  DeviceMatrix Matrix() const { return {address_, rows_, dim_, ordinal_}; }
+
   cuda::CUdeviceptr address_;
   size_t first_;
   size_t rows_;
