@@ -54,7 +54,7 @@ class NativeRows {
   // other wishes, those that cannot be met are refused, as DLPack has it.
   nb::object Dlpack(const nb::kwargs& wishes) const {
     const auto wish = [&](const char* name) { return wishes.contains(name) ? wishes[name] : nb::none(); };
-    (void)Held();
+    const DeviceMatrix matrix = Matrix();
     if (wish("copy").is(nb::bool_(true)))
       throw nb::buffer_error("the rows are shown where they are: no copy");
     const nb::object device = wish("dl_device");
@@ -64,7 +64,7 @@ class NativeRows {
       const std::unique_ptr<std::shared_ptr<RowLease>> mine(static_cast<std::shared_ptr<RowLease>*>(held));
       LetGo(mine.get());
     });
-    return Matrix().Dlpack(hold);
+    return matrix.Dlpack(hold);
   }
   nb::dict ArrayInterface() const { return Matrix().ArrayInterface(); }
 
