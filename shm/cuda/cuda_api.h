@@ -25,10 +25,13 @@ enum CUresult : unsigned {
   CUDA_ERROR_DEVICE_UNAVAILABLE = 46,
   CUDA_ERROR_NO_DEVICE = 100,
   CUDA_ERROR_INVALID_DEVICE = 101,
+  CUDA_ERROR_INVALID_IMAGE = 200,
   CUDA_ERROR_INVALID_CONTEXT = 201,
   CUDA_ERROR_MAP_FAILED = 205,
   CUDA_ERROR_ALREADY_MAPPED = 208,
+  CUDA_ERROR_NO_BINARY_FOR_GPU = 209,
   CUDA_ERROR_ECC_UNCORRECTABLE = 214,
+  CUDA_ERROR_UNSUPPORTED_PTX_VERSION = 222,
   CUDA_ERROR_OPERATING_SYSTEM = 304,
   CUDA_ERROR_INVALID_HANDLE = 400,
   CUDA_ERROR_NOT_FOUND = 500,
@@ -103,6 +106,8 @@ using CUdeviceptr = unsigned long long;
 using CUcontext = struct CUctx_st*;
 using CUstream = struct CUstream_st*;
 using CUevent = struct CUevent_st*;
+using CUmodule = struct CUmod_st*;
+using CUfunction = struct CUfunc_st*;
 using CUhostFn = void (*)(void* user_data);
 
 struct CUuuid {
@@ -176,11 +181,19 @@ struct CUipcEventHandle {
   X(cuMemHostUnregister, (void* address))                                                    \
   X(cuMemHostGetDevicePointer_v2, (CUdeviceptr* device_address, void* address, unsigned flags))
 
-// What a driver may lack: nothing depends on it.
+// What a driver may lack: nothing depends on it but what says so by itself, as our kernels do of the last four.
 #define ZEROHOP_CUDA_OPTIONAL_FUNCTIONS(X)                                                   \
   X(cuGetProcAddress_v2, (const char* symbol, void** function, int version, uint64_t flags,  \
                           CUdriverProcAddressQueryResult* found))                            \
-  X(cuStreamWriteValue32_v2, (CUstream stream, CUdeviceptr address, uint32_t value, unsigned flags))
+  X(cuStreamWriteValue32_v2,                                                                 \
+    (CUstream stream, CUdeviceptr address, uint32_t value, unsigned flags))                  \
+  X(cuModuleLoadData, (CUmodule* module, const void* image))                                 \
+  X(cuModuleUnload, (CUmodule module))                                                       \
+  X(cuModuleGetFunction, (CUfunction* function, CUmodule module, const char* name))          \
+  X(cuLaunchKernel,                                                                          \
+    (CUfunction function, unsigned grid_x, unsigned grid_y, unsigned grid_z,                 \
+     unsigned block_x, unsigned block_y, unsigned block_z, unsigned shared_bytes,            \
+     CUstream stream, void** parameters, void** extra))
 
 // clang-format on
 

@@ -43,6 +43,7 @@ absl::StatusCode CodeOf(CUresult result) {
       return absl::StatusCode::kOk;
     case cuda::CUDA_ERROR_INVALID_VALUE:
     case cuda::CUDA_ERROR_INVALID_DEVICE:
+    case cuda::CUDA_ERROR_INVALID_IMAGE:
     case cuda::CUDA_ERROR_INVALID_HANDLE:
     case cuda::CUDA_ERROR_MAP_FAILED:
     case cuda::CUDA_ERROR_HOST_MEMORY_NOT_REGISTERED:
@@ -61,6 +62,8 @@ absl::StatusCode CodeOf(CUresult result) {
     case cuda::CUDA_ERROR_OUT_OF_MEMORY:
       return absl::StatusCode::kResourceExhausted;
     case cuda::CUDA_ERROR_NOT_SUPPORTED:
+    case cuda::CUDA_ERROR_NO_BINARY_FOR_GPU:
+    case cuda::CUDA_ERROR_UNSUPPORTED_PTX_VERSION:
       return absl::StatusCode::kUnimplemented;
     case cuda::CUDA_ERROR_TIMEOUT:
       return absl::StatusCode::kDeadlineExceeded;

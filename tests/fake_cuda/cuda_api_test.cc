@@ -78,6 +78,7 @@ ZEROHOP_CUDA_OPTIONAL_FUNCTIONS(SAME_FUNCTION)
 static_assert(kSame<CUdevice, ::CUdevice> && kSame<CUdeviceptr, ::CUdeviceptr> &&
               kSame<CUhostFn, ::CUhostFn>);
 static_assert(kSame<CUcontext, ::CUcontext> && kSame<CUstream, ::CUstream> && kSame<CUevent, ::CUevent>);
+static_assert(kSame<CUmodule, ::CUmodule> && kSame<CUfunction, ::CUfunction>);
 static_assert(kSame<CUuuid, ::CUuuid> && kSame<CUipcMemHandle, ::CUipcMemHandle>);
 static_assert(kSame<CUipcEventHandle, ::CUipcEventHandle> && kSame<CUmemorytype, ::CUmemorytype>);
 static_assert(kSame<CUdevice_attribute, ::CUdevice_attribute> && kSame<CUcomputemode, ::CUcomputemode>);
@@ -92,10 +93,13 @@ SAME_VALUE(CUDA_ERROR_STUB_LIBRARY)
 SAME_VALUE(CUDA_ERROR_DEVICE_UNAVAILABLE)
 SAME_VALUE(CUDA_ERROR_NO_DEVICE)
 SAME_VALUE(CUDA_ERROR_INVALID_DEVICE)
+SAME_VALUE(CUDA_ERROR_INVALID_IMAGE)
 SAME_VALUE(CUDA_ERROR_INVALID_CONTEXT)
 SAME_VALUE(CUDA_ERROR_MAP_FAILED)
 SAME_VALUE(CUDA_ERROR_ALREADY_MAPPED)
+SAME_VALUE(CUDA_ERROR_NO_BINARY_FOR_GPU)
 SAME_VALUE(CUDA_ERROR_ECC_UNCORRECTABLE)
+SAME_VALUE(CUDA_ERROR_UNSUPPORTED_PTX_VERSION)
 SAME_VALUE(CUDA_ERROR_OPERATING_SYSTEM)
 SAME_VALUE(CUDA_ERROR_INVALID_HANDLE)
 SAME_VALUE(CUDA_ERROR_NOT_FOUND)

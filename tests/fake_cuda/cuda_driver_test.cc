@@ -47,6 +47,16 @@ TEST(CudaDriverDeathTest, NamesAHiddenFunction) {
       testing::ExitedWithCode(0), "lacks cuIpcGetMemHandle\n");
 }
 
+TEST(CudaDriverDeathTest, DoesWithoutTheFunctionsOfKernels) {
+  EXPECT_EXIT(
+      {
+        ::setenv("FAKECU_HIDE", "cuModuleLoadData,cuModuleGetFunction,cuModuleUnload,cuLaunchKernel", 1);
+        const CudaDriver driver = Must(CudaDriver::Load());
+        ::_exit(driver.cuLaunchKernel == nullptr && driver.cuModuleLoadData == nullptr ? 0 : 1);
+      },
+      testing::ExitedWithCode(0), "");
+}
+
 TEST(CudaDriverDeathTest, InitIsUnavailableWithoutDevices) {
   EXPECT_EXIT(
       {

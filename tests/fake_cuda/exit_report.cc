@@ -12,6 +12,7 @@
 #include "tests/fake_cuda/device_memory.h"
 #include "tests/fake_cuda/events.h"
 #include "tests/fake_cuda/host_memory.h"
+#include "tests/fake_cuda/modules.h"
 #include "tests/fake_cuda/registry.h"
 #include "tests/fake_cuda/settings.h"
 #include "tests/fake_cuda/streams.h"
@@ -32,6 +33,7 @@ void ReportExit() {
       {"registrations", CountRegistrations()},
       {"events", CountEvents()},
       {"streams", CountStreams()},
+      {"modules", CountModules()},
       {"contexts", StandingContexts()},
   };
   bool leaked = false;

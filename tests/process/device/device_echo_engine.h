@@ -1,8 +1,9 @@
 #pragma once
 
-// The echo engine with its rows on a GPU: computed on the host, then copied to
-// the device by work on a stream, as late as the driver likes. For tests of what
-// lies between an engine on a GPU and the broker; runs on any driver.
+// The echo engine with its rows on a GPU: tokens are computed on the host, copied
+// to the device and pooled there into rows (PoolKernel) by work on a stream, as late
+// as the driver likes. For tests of what lies between an engine on a GPU and the
+// broker; runs on any driver.
 
 #include <memory>
 

@@ -1,0 +1,64 @@
+// The kernels as nvcc compiled them: the PTX has the arithmetic of pool_shape.h and no other, so that a GPU
+// may compute only what the twin does. In PTX, what names its rounding is never contracted; how divisions and
+// square roots are made of other operations below it is the assembler's affair, and correctly rounded all the
+// same.
+
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <map>
+#include <regex>
+#include <set>
+#include <string>
+
+namespace zerohop::pool_test {
+namespace {
+
+// How often each instruction occurs.
+std::map<std::string, int> Instructions() {
+  std::ifstream file(ZEROHOP_POOL_PTX);
+  std::map<std::string, int> count;
+  // "	add.rn.f32 	%f1, …", perhaps after a predicate or within the braces of inline assembly.
+  const std::regex instruction(R"(^\s*\{?\s*(?:@!?%p\d+\s+)?([a-z][a-z0-9_]*(?:\.[a-z0-9_]+)+)\s)");
+  for (std::string line; std::getline(file, line);) {
+    std::smatch found;
+    if (std::regex_search(line, found, instruction)) ++count[found[1]];
+  }
+  return count;
+}
+
+TEST(PoolPtx, HasTheThreeKernels) {
+  std::ifstream file(ZEROHOP_POOL_PTX);
+  const std::string text{std::istreambuf_iterator<char>(file), {}};
+  for (const char* kernel : {"zerohop_pool_float32", "zerohop_pool_float16", "zerohop_pool_bfloat16"}) {
+    EXPECT_NE(text.find(std::string(".visible .entry ") + kernel + "("), std::string::npos) << kernel;
+  }
+}
+
+TEST(PoolPtx, ComputesWithRoundedSingleOperationsOnly) {
+  const std::set<std::string> expected = {"add.rn.f32",  "mul.rn.f32",     "div.rn.f32",
+                                          "sqrt.rn.f32", "cvt.rn.f32.u32", "cvt.f32.f16"};
+  const std::set<std::string> harmless = {"setp.lt.f32", "selp.f32"};
+  std::set<std::string> arithmetic;
+  for (const auto& [name, count] : Instructions()) {
+    const bool moves = name.starts_with("ld.") || name.starts_with("st.") || name.starts_with("mov.");
+    const bool of_floats = name.find(".f32") != std::string::npos || name.find("f16") != std::string::npos ||
+                           name.find(".f64") != std::string::npos;
+    if (of_floats && !moves && !harmless.contains(name)) arithmetic.insert(name);
+  }
+  EXPECT_EQ(arithmetic, expected);
+}
+
+TEST(PoolPtx, HasNoAtomicsAndABarrierInEachKernel) {
+  int barriers = 0;
+  for (const auto& [name, count] : Instructions()) {
+    EXPECT_FALSE(name.starts_with("atom.") || name.starts_with("red.") || name.starts_with("shfl.")) << name;
+    EXPECT_EQ(name.find(".ftz"), std::string::npos) << name;
+    EXPECT_EQ(name.find(".approx"), std::string::npos) << name;
+    if (name.starts_with("bar.sync") || name.starts_with("barrier.sync")) barriers += count;
+  }
+  EXPECT_GE(barriers, 3);
+}
+
+}  // namespace
+}  // namespace zerohop::pool_test
