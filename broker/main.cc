@@ -1,7 +1,7 @@
 // zerohop: an embedding server for one host.
 //   zerohop serve   the server: this file shows how it is put together
 //   zerohop embed   texts in, vectors out, from a shell
-//   zerohop info    what a running server says of its replicas
+//   zerohop info    what a running server says of its replicas and consumers
 //   zerohop doctor  which way rows would come back from a GPU here
 
 #include <spdlog/spdlog.h>
@@ -119,7 +119,9 @@ int Serve(int argc, char** argv) {
   auto consumers = OpenConsumerDesk(options.consumers, router, copies->get(), device->get());
   if (!consumers.ok()) return Refuse(consumers.status());
   const Attendance attendance(router, bell->MakeAttendant(), options.lone_spin);
-  auto front = GrpcFront::Create(options.front, router, **supervisor, attendance);
+  GrpcFrontOptions front_options = options.front;
+  if (*consumers) front_options.consumers = [&desk = **consumers] { return desk.Status(); };
+  auto front = GrpcFront::Create(front_options, router, **supervisor, attendance);
   if (!front.ok()) return Refuse(front.status());
 
   LaneThread lane_thread(router, *bell, options.lane_spin);

@@ -127,7 +127,7 @@ int Embed(int argc, char** argv) {
 
 int Info(int argc, char** argv) {
   std::string address = "127.0.0.1:50050";
-  CLI::App app("Shows what a running server says of its replicas.", "zerohop info");
+  CLI::App app("Shows what a running server says of its replicas and consumers.", "zerohop info");
   app.add_option("--addr", address, "Address of the server")->capture_default_str();
   CLI11_PARSE(app, argc, argv);
   Connection server(address);
@@ -141,6 +141,8 @@ int Info(int argc, char** argv) {
                 replica.parallel_config().c_str(), replica.decoding_config().c_str(),
                 replica.scheduler_config().c_str());
   }
+  if (!info.consumers().empty()) std::printf("consumers\n    %s\n", info.consumers().c_str());
+  for (const std::string& consumer : info.consumer_infos()) std::printf("    %s\n", consumer.c_str());
   return info.n_healthy_replicas() > 0 ? 0 : 1;
 }
 

@@ -23,6 +23,20 @@ Clock::time_point DeadlineFor(int64_t timeout_ns) {
 
 }  // namespace
 
+// Leases of one that has left are nobody's.
+ConsumerStatus Consumer::Status() const {
+  ConsumerStatus status{.number = number_, .pid = pid(), .requests = requests_.size(), .counts = counts_};
+  if (arena_ != nullptr) {
+    status.state = left() ? ConsumerState::kLeft : ConsumerState::kServed;
+    status.arena_bytes = around_.arena_bytes;
+  }
+  if (status.state == ConsumerState::kServed) {
+    status.leases = book_->held();
+    status.bytes_taken = book_->taken_bytes();
+  }
+  return status;
+}
+
 void Consumer::Hear(const FindArena& find_arena) {
   for (int messages = 0; messages < kMessagesAtOnce && !left(); ++messages) {
     auto packet = socket_.Receive(kMaxConsumerMessageBytes, Waiting::kNever);
@@ -71,7 +85,11 @@ void Consumer::OnHello(const ConsumerHello& hello, const FindArena& find_arena) 
 
 void Consumer::OnEmbed(const EmbedTexts& embed) {
   if (requests_.contains(embed.id)) return Drop("two requests with one id");
-  if (absl::Status submitted = Submit(embed); !submitted.ok()) Send(NotEmbedded{embed.id, submitted});
+  const absl::Status submitted = Submit(embed);
+  for (RequestCounts* counts : {&counts_, &around_.counts}) {
+    ++(submitted.ok() ? counts->accepted : counts->refused);
+  }
+  if (!submitted.ok()) Send(NotEmbedded{embed.id, submitted});
 }
 
 absl::Status Consumer::Submit(const EmbedTexts& embed) {
@@ -162,6 +180,7 @@ void Consumer::Refuse(const std::string& why) {
 
 void Consumer::Drop(const std::string& why) {
   if (left()) return;
+  ++around_.let_go;
   spdlog::warn("consumer {}: process {} is let go: {}", number_, pid(), why);
   Leave();
 }

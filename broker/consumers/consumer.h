@@ -19,6 +19,7 @@
 #include <string>
 
 #include "broker/consumers/consumer_request.h"
+#include "broker/consumers/consumer_status.h"
 #include "broker/consumers/lease_book.h"
 #include "shm/consumer/consumer_message.h"
 #include "shm/packet_socket.h"
@@ -32,7 +33,10 @@ struct ConsumerSurroundings {
   DeviceReturn& device;
   uint64_t arena_bytes;
   std::shared_ptr<Mailbox> mailbox;
-  bool draining = false;  // the desk's thread: nothing more is accepted
+  // The desk's thread:
+  bool draining = false;  // nothing more is accepted
+  RequestCounts counts{};
+  uint64_t let_go = 0;
 };
 
 using ConsumerArena = std::shared_ptr<const DeviceArena>;
@@ -61,6 +65,8 @@ class Consumer {
   bool TakesAPlace() const { return !left() || MayHaveArenaOpen(); }
   // Whether its process may have memory of ours open.
   bool MayHaveArenaOpen() const { return arena_ != nullptr && !closed_; }
+
+  ConsumerStatus Status() const;
 
   // Reads what it has sent, and answers.
   void Hear(const FindArena& find_arena);
@@ -96,6 +102,7 @@ class Consumer {
   std::optional<LeaseBook> book_;
   std::map<uint64_t, std::shared_ptr<ConsumerRequest>> requests_;  // by id: not told yet
   std::deque<std::string> unsent_;
+  RequestCounts counts_;
   bool closed_ = false;  // it says that it has let go of the arena
 };
 

@@ -68,6 +68,7 @@ void ConsumerDesk::Run() {
     // EDGE(leave) acquire: the deadline is there
     around_.draining = drain_requested_.load(std::memory_order_acquire);
     if (!around_.draining) LetIn();
+    TellStatus();
     if (around_.draining && MayEnd(Clock::now())) break;
   }
   const bool some_open = std::any_of(consumers_.begin(), consumers_.end(), [](const auto& consumer) {
@@ -119,6 +120,22 @@ void ConsumerDesk::ForgetTheGone() {
       spdlog::info("consumer {}: process {} is gone", consumer->number(), consumer->pid());
     return gone || (consumer->left() && !consumer->HasArena());
   });
+}
+
+// A copy, so that nobody who asks waits for a turn: one in which an arena is made may be long.
+void ConsumerDesk::TellStatus() {
+  std::lock_guard lock(status_mutex_);
+  status_.consumers.clear();
+  for (const auto& consumer : consumers_) {
+    if (consumer->TakesAPlace()) status_.consumers.push_back(consumer->Status());
+  }
+  status_.counts = around_.counts;
+  status_.let_go = around_.let_go;
+}
+
+DeskStatus ConsumerDesk::Status() const {
+  std::lock_guard lock(status_mutex_);
+  return status_;
 }
 
 // The same process has come again: while it lives its number is nobody else's.

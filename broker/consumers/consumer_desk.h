@@ -10,6 +10,7 @@
 #include <atomic>
 #include <chrono>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <thread>
 #include <vector>
@@ -36,6 +37,9 @@ class ConsumerDesk {
   // gives consumers a moment to let go of their arenas.
   void Drain(std::chrono::nanoseconds at_most);
 
+  // As of the end of the thread's last turn. On any thread, at once.
+  DeskStatus Status() const;
+
  private:
   using Clock = std::chrono::steady_clock;
 
@@ -47,6 +51,7 @@ class ConsumerDesk {
   void LetIn();
   void BeginLeaving();
   void ForgetTheGone();
+  void TellStatus();
   bool HasRequests() const;
   bool IsFull() const;
   bool MayEnd(Clock::time_point now);
@@ -61,6 +66,8 @@ class ConsumerDesk {
   bool out_of_descriptors_ = false;  // the door would be polled in vain
   std::atomic<bool> drain_requested_{false};
   std::atomic<int64_t> drain_until_ns_{0};
+  mutable std::mutex status_mutex_;
+  DeskStatus status_;
   std::thread thread_;
 };
 

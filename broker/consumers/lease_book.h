@@ -28,6 +28,8 @@ class LeaseBook {
   bool Return(uint64_t lease);
 
   size_t held() const { return held_.size(); }
+  // By rows, those to come included; the proof's room is nobody's.
+  uint64_t taken_bytes() const { return regions_.capacity() - RegionAllocator::kSmallest - free_bytes(); }
   uint64_t free_bytes() const { return regions_.free_bytes(); }
 
  private:

@@ -16,6 +16,33 @@ std::string Describe(const ReplicaStatus& status, const RouterLoad::Lane& lane, 
   return text;
 }
 
+// What one consumer holds, or all of them.
+std::string DescribeHoldings(const ConsumerStatus& status) {
+  return " leases=" + std::to_string(status.leases) + " requests=" + std::to_string(status.requests) +
+         " bytes_taken=" + std::to_string(status.bytes_taken) +
+         " arena_bytes=" + std::to_string(status.arena_bytes) +
+         " accepted=" + std::to_string(status.counts.accepted) +
+         " refused=" + std::to_string(status.counts.refused);
+}
+
+void ShowConsumers(const DeskStatus& desk, arctic_inference::ReplicaInfoResponse* response) {
+  ConsumerStatus all;
+  all.counts = desk.counts;
+  int connected = 0;
+  for (const ConsumerStatus& consumer : desk.consumers) {
+    connected += consumer.state != ConsumerState::kLeft;
+    all.leases += consumer.leases;
+    all.requests += consumer.requests;
+    all.bytes_taken += consumer.bytes_taken;
+    all.arena_bytes += consumer.arena_bytes;
+    response->add_consumer_infos("consumer=" + std::to_string(consumer.number) +
+                                 " pid=" + std::to_string(consumer.pid) +
+                                 " state=" + std::string(Name(consumer.state)) + DescribeHoldings(consumer));
+  }
+  response->set_consumers("connected=" + std::to_string(connected) + DescribeHoldings(all) +
+                          " let_go=" + std::to_string(desk.let_go));
+}
+
 }  // namespace
 
 arctic_inference::AbortResponse Respond(const ControlContext& context,
@@ -55,6 +82,7 @@ arctic_inference::ReplicaInfoResponse Respond(const ControlContext& context,
   response.set_message(std::to_string(healthy) + " of " + std::to_string(replicas.size()) +
                        " replicas serve; " + std::to_string(load.requests) + " requests accepted, " +
                        std::to_string(load.waiting_shards) + " shards waiting");
+  if (context.consumers) ShowConsumers(context.consumers(), &response);
   return response;
 }
 

@@ -3,8 +3,10 @@
 // The methods besides Encode: Abort, GetReplicaInfo, HealthCheck. Answered
 // from memory, at once.
 
+#include <functional>
 #include <string>
 
+#include "broker/consumers/consumer_status.h"
 #include "broker/front/service.h"
 #include "broker/replicas/supervisor.h"
 #include "broker/router/router.h"
@@ -17,6 +19,7 @@ struct ControlContext {
   const Supervisor& supervisor;
   std::string served_model;
   std::string policy;
+  std::function<DeskStatus()> consumers;  // null where none are served
 };
 
 arctic_inference::AbortResponse Respond(const ControlContext& context,

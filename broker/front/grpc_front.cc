@@ -35,7 +35,7 @@ GrpcFront::GrpcFront(const GrpcFrontOptions& options, Router& router, const Supe
     : attendance_(attendance),
       encode_context_{router, service_, live_calls_, options.served_model,
                       static_cast<uint64_t>(options.max_message_bytes)},
-      control_context_{router, supervisor, options.served_model, options.policy} {}
+      control_context_{router, supervisor, options.served_model, options.policy, options.consumers} {}
 
 GrpcFront::~GrpcFront() {
   Drain(std::chrono::nanoseconds(0));

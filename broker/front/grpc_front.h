@@ -29,7 +29,8 @@ struct GrpcFrontOptions {
   int threads = 1;                    // completion queues, one thread each
   int max_message_bytes = 200 << 20;  // each way; what existing clients rely on
   std::string served_model;
-  std::string policy;  // shown by GetReplicaInfo
+  std::string policy;                     // shown by GetReplicaInfo
+  std::function<DeskStatus()> consumers;  // shown by GetReplicaInfo; null where none are served
 };
 
 class GrpcFront {

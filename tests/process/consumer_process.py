@@ -4,6 +4,7 @@ Reads one JSON command a line, answers each with one line:
     {"do": "say", "message": {…} or "any text"}   sends a packet
     {"do": "hear"}                                 the next packet; null at the end of the connection
     {"do": "open"}                                 opens the arena of the last offer
+    {"do": "take", "arena": …}                     as an offer would, of an arena that is another's
     {"do": "read", "offset": …, "floats": …}       what lies there; by the device, as the host may not look
     {"do": "close"}                                closes the arena
     {"do": "connect", "path": …}                   begins a connection anew
@@ -54,6 +55,9 @@ class Process:
         if message and message["type"] == "offer":
             self.offer = message["arena"]
         return message
+
+    def take(self, arena):
+        self.offer = arena
 
     def open(self):
         handle = Handle.from_buffer_copy(bytes.fromhex(self.offer["ipc"]))

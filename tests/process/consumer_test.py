@@ -15,12 +15,13 @@ import subprocess
 import sys
 import tempfile
 import unittest
+from unittest import mock
 
 import numpy as np
 from device import PROGRAM, EmulatedGpu
 from device_test import NOTHING_GIVEN_BACK, PROOF_BYTES, refusal, serve
 from load import DIM, Load
-from server import BIN, RETURN, echo_rows, field_of, rows_of, until
+from server import BIN, RETURN, echo_rows, field_of, is_running, rows_of, stopped, until
 
 assert RETURN is None, "these tests choose the return path"
 TEXTS = [f"text {i}" for i in range(100)]
@@ -273,6 +274,98 @@ class Leases(WithConsumers):
             self.check_others_are_served(server)
 
 
+class Shown(WithConsumers):
+    """What the server says of its consumers: as of the desk's last turn, so what was just done shows soon."""
+
+    TAKEN = 4096  # by the rows of TEXTS: whole blocks
+
+    def check_is_shown(self, server, consumers, **all_):
+        """These by pid, no others, and all together; a figure that is not named is zero."""
+        figures = dict.fromkeys(("leases", "requests", "bytes_taken", "arena_bytes", "accepted", "refused"), "0")
+        wanted = ({"connected": "0", **figures, "let_go": "0", **texts_of(all_)},
+                  {str(pid): {"state": "served", **figures, "arena_bytes": str(ARENA), **texts_of(said)}
+                   for pid, said in consumers.items()})
+        shown = []
+
+        def is_shown():
+            info = server.info()
+            each = {one.pop("pid"): one for one in map(fields_of, info.consumer_infos)}
+            for one in each.values():
+                self.assertGreater(int(one.pop("consumer")), 0)
+            shown[:] = [fields_of(info.consumers), each]
+            return (*shown,) == wanted and len(each) == len(info.consumer_infos)
+
+        with contextlib.suppress(AssertionError):
+            until(is_shown, "it is shown")
+        self.assertEqual((*shown,), wanted)
+
+    def test_each_with_what_it_holds_and_all_of_them_together(self):
+        with self.serve() as server, Consumer(server, self.path) as one, Consumer(server, self.path) as two:
+            one.hello(server)
+            two.hello(server)
+            first, second = one.process.pid, two.process.pid
+            kept = [one.embed(TEXTS) for _ in range(3)]
+            two.embed([])
+            holds = {"leases": 3, "bytes_taken": 3 * self.TAKEN, "accepted": 3}
+            self.check_is_shown(server, {first: holds, second: {"refused": 1}},
+                                connected=2, **holds, refused=1, arena_bytes=2 * ARENA)
+            self.check_the_command_prints(server)
+            one.give_back(kept[0])
+            one.give_back(kept[0])
+            holds = {"leases": 2, "bytes_taken": 2 * self.TAKEN, "accepted": 3}
+            self.check_is_shown(server, {first: holds, second: {"refused": 1}},
+                                connected=2, **holds, refused=1, arena_bytes=2 * ARENA)
+            one.kill()  # what was counted of it stays
+            self.check_is_shown(server, {second: {"refused": 1}}, connected=1, accepted=3, refused=1, arena_bytes=ARENA)
+            two.leave()
+            self.check_is_shown(server, {}, accepted=3, refused=1)
+
+    def check_the_command_prints(self, server):
+        info = server.info()
+        printed = subprocess.run([f"{BIN}/zerohop", "info", f"--addr={server.address}"], check=True, capture_output=True, text=True).stdout
+        self.assertEqual(printed.splitlines()[-4:], ["consumers", *(f"    {text}" for text in (info.consumers, *info.consumer_infos))])
+
+    def test_requests_that_are_under_way_and_the_room_that_is_taken_for_them(self):
+        with self.served("--health-interval=60") as (server, consumer):
+            with stopped(server.replica_pids()):
+                number = consumer.begin(TEXTS)
+                holds = {"requests": 1, "bytes_taken": self.TAKEN, "accepted": 1}
+                self.check_is_shown(server, {consumer.process.pid: holds}, connected=1, arena_bytes=ARENA, **holds)
+            self.assertEqual(consumer.answer(number)["type"], "leased")
+
+    def test_who_was_let_go_and_may_have_its_arena_open(self):
+        with self.serve() as server:
+            with Consumer(server, self.path) as liar:
+                liar.hello(server)
+                liar.embed(TEXTS)
+                liar.say("no json")
+                self.assertIsNone(liar.hear())
+                left = {liar.process.pid: {"state": "left", "accepted": 1}}
+                self.check_is_shown(server, left, arena_bytes=ARENA, accepted=1, let_go=1)
+            self.check_is_shown(server, {}, accepted=1, let_go=1)
+
+    def test_one_who_has_let_go_of_its_arena_is_shown_no_more(self):
+        with self.served() as (server, consumer):
+            self.check_is_shown(server, {consumer.process.pid: {}}, connected=1, arena_bytes=ARENA)
+            consumer.do("close")
+            consumer.say({"type": "closed"})
+            consumer.do("connect", path=self.path)
+            self.check_is_shown(server, {consumer.process.pid: {"state": "greeting", "arena_bytes": 0}}, connected=1)
+
+    def test_one_who_has_not_said_hello(self):
+        with self.serve() as server, socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as silent:
+            silent.connect(self.path)
+            self.check_is_shown(server, {os.getpid(): {"state": "greeting", "arena_bytes": 0}}, connected=1)
+
+
+def fields_of(text):
+    return dict(pair.split("=") for pair in text.split())
+
+
+def texts_of(figures):
+    return {name: str(value) for name, value in figures.items()}
+
+
 class Deaths(WithConsumers):
     def test_consumers_that_are_killed_harm_nobody(self):
         with self.serve("--echo-delay-us=300") as server:
@@ -326,14 +419,6 @@ class Deaths(WithConsumers):
                 consumer.hello(server)
             self.check_works(consumer)
 
-    def test_a_server_that_ends_tells_its_consumers_and_does_not_wait_long_for_them(self):
-        with self.serve(env={"FAKECU_UB": "pin"}) as server, Consumer(server, self.path) as consumer:
-            consumer.hello(server)
-            consumer.embed(["held"])
-            server.channel.close()
-            self.assertEqual(server.stop(), 0)
-            self.assertIsNone(consumer.hear())
-
     def test_when_the_device_is_lost_every_consumer_hears_why(self):
         with self.served("--step-timeout=1", env=NOTHING_GIVEN_BACK) as (server, consumer):
             server.gpu.break_("async:err=700", server.process.pid)
@@ -342,6 +427,63 @@ class Deaths(WithConsumers):
             self.assertIn("CUDA_ERROR_ILLEGAL_ADDRESS", answer["reason"])
             self.assertEqual(consumer.embed(["y"])["code"], "UNAVAILABLE")
             np.testing.assert_array_equal(rows_of(server.encode(TEXTS)), echo_rows(TEXTS, DIM))
+
+
+class Undefined(WithConsumers):
+    """Memory whose owner goes while others have it open: whatever a driver makes of it (tests/fake_cuda/undefined.h)."""
+
+    WHATEVER = ("poison", "pin")  # where it is the server's doing, "abort" would end it
+
+    @contextlib.contextmanager
+    def under(self, policy):
+        with self.subTest(policy=policy), mock.patch.dict(os.environ, FAKECU_UB=policy):
+            yield
+
+    def check_still_works(self, consumer, leased):
+        """As a process; what it reads, nobody knows."""
+        self.assertEqual(consumer.rows(leased).shape, (leased["rows"], leased["dim"]))
+        consumer.do("close")
+
+    def test_a_server_that_ends_tells_its_consumers_and_does_not_wait_long_for_them(self):
+        for policy in self.WHATEVER:
+            with self.under(policy), self.served() as (server, consumer):
+                held = consumer.embed(["held"])
+                server.channel.close()
+                self.assertEqual(server.stop(), 0)
+                self.assertIsNone(consumer.hear())
+                self.check_still_works(consumer, held)
+
+    def test_a_server_that_is_killed_leaves_the_gpu_to_the_next(self):
+        room = {"FAKECU_TOTAL_MB": "43"}  # for one server, and not for two
+        for policy in ("abort", *self.WHATEVER):
+            with self.under(policy), self.served("--echo-delay-us=1000", env=room) as (server, consumer):
+                held = consumer.embed(["held"])
+                for i in range(100):
+                    consumer.begin([f"under way {i}"])
+                replicas = server.replica_pids()
+                server.stop(signal.SIGKILL)
+                until(lambda pids=replicas: not any(map(is_running, pids)), "its replicas are gone")
+                while consumer.hear() is not None:
+                    pass
+                self.check_still_works(consumer, held)
+                with self.serve(env={**server.gpu.env(), **room}) as following:
+                    consumer.do("connect", path=self.path)
+                    consumer.hello(following)
+                    self.check_works(consumer)
+                    np.testing.assert_array_equal(rows_of(following.encode(TEXTS)), echo_rows(TEXTS, DIM))
+                    consumer.leave()
+
+    def test_an_arena_that_its_process_has_passed_on_harms_the_other_alone(self):
+        for policy in self.WHATEVER:
+            with self.under(policy), self.serve() as server, Consumer(server, self.path) as other:
+                with Consumer(server, self.path) as consumer:
+                    other.do("take", arena=consumer.hello(server))
+                    held = consumer.embed(["held"])
+                    other.do("open")
+                    np.testing.assert_array_equal(other.rows(held), echo_rows(["held"], DIM))
+                until(lambda s=server: s.gpu.count("undefined", s.process.pid) == 1, "it is freed under the other")
+                self.check_others_are_served(server)
+                self.check_still_works(other, held)
 
 
 class Lies(WithConsumers):

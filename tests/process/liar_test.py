@@ -15,7 +15,7 @@ import grpc
 import inference_pb2 as pb
 import numpy as np
 from load import DIM, Load
-from server import BIN, Server, echo_rows, field_of, rows_of, until
+from server import BIN, Server, echo_rows, field_of, is_running, rows_of, until
 
 PROGRAM = f"{BIN}/lying-replica"
 LIAR = 0
@@ -376,13 +376,6 @@ class Sleepers(unittest.TestCase):
             self.assertEqual([int(field_of(r, "restarts")) for r in server.info().replica_infos], [0, 0])
             server.channel.close()
             self.assertEqual(server.stop(signal.SIGTERM), 0)
-
-
-def is_running(pid):
-    try:
-        return pathlib.Path(f"/proc/{pid}/stat").read_text().split(") ")[-1][0] != "Z"
-    except OSError:
-        return False
 
 
 if __name__ == "__main__":

@@ -59,6 +59,14 @@ def stands_still(pid):
     return all(stat.rpartition(")")[2].split()[0] == "T" for stat in stats)
 
 
+def is_running(pid):
+    """Also false of one that nobody has waited for."""
+    try:
+        return pathlib.Path(f"/proc/{pid}/stat").read_text().split(") ")[-1][0] != "Z"
+    except OSError:
+        return False
+
+
 class Server:
     """`zerohop serve` with the given flags. Use as a context manager."""
 

@@ -174,6 +174,7 @@ class Info(unittest.TestCase):
         info = self.server.info()
         self.assertEqual((info.n_replicas, info.n_healthy_replicas, len(info.replica_infos)), (3, 3, 3))
         self.assertEqual(info.message, "3 of 3 replicas serve; 0 requests accepted, 0 shards waiting")
+        self.assertEqual((info.consumers, [*info.consumer_infos]), ("", []))  # nobody could come
         for i, replica in enumerate(info.replica_infos):
             self.assertEqual((replica.model_name, replica.task, replica.dtype, replica.ready, replica.lora_config),
                              ("some/model", "embed", "float32", True, ""))

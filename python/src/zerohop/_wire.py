@@ -31,7 +31,8 @@ _MESSAGES = {
                                  "5 string parallel_config, 6 string decoding_config, 7 string scheduler_config,"
                                  "8 string lora_config",
     "ReplicaInfoResponse": "1 SingleReplicaInfoResponse* replica_infos, 2 int32 n_replicas,"
-                           "3 int32 n_healthy_replicas, 4 string message",
+                           "3 int32 n_healthy_replicas, 4 string message,"
+                           "101 string consumers, 102 string* consumer_infos",
     "HealthCheckRequest": "",
     "HealthCheckResponse": "1 bool healthy, 2 string message",
 }

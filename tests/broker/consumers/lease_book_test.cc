@@ -32,6 +32,18 @@ TEST(LeaseBook, RoomComesBackWithTheLease) {
   EXPECT_TRUE(book.Reserve(kArena / 2));
 }
 
+TEST(LeaseBook, TakenIsWhatRowsTakeThoseToComeIncluded) {
+  LeaseBook book(kArena);
+  EXPECT_EQ(book.taken_bytes(), 0u) << "the proof is nobody's";
+  const auto to_come = book.Reserve(1000);
+  EXPECT_EQ(book.taken_bytes(), 1024u);
+  const uint64_t lease = book.Lease(*book.Reserve(512));
+  EXPECT_EQ(book.taken_bytes(), 1024u + 512u);
+  EXPECT_TRUE(book.Return(lease));
+  book.Free(*to_come);
+  EXPECT_EQ(book.taken_bytes(), 0u);
+}
+
 TEST(LeaseBook, RoomOfRowsThatDidNotComeIsFree) {
   LeaseBook book(kArena);
   const auto offset = book.Reserve(kArena / 2);
