@@ -1,5 +1,6 @@
 #include "broker/front/encode_call.h"
 
+#include "broker/front/peer_socket.h"
 #include "broker/front/request_id.h"
 #include "broker/front/row_frame.h"
 #include "broker/front/wire_scan.h"
@@ -119,6 +120,10 @@ void EncodeCall::OnAnswer(Answer answer) {
   unsent_ = std::move(answer.bytes);
   writer_.Finish(FrameEmbeddings(ticket_->request_id, n_prompts_, std::move(answer)), grpc::Status::OK,
                  &on_finished_);
+}
+
+int EncodeCall::socket() const {
+  return PeerSocket(server_context_);
 }
 
 void EncodeCall::FinishForGood(const grpc::Status& status) {

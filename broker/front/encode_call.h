@@ -41,6 +41,7 @@ class EncodeCall final : public AnswerSink {
   static void Listen(const EncodeContext& context, grpc::ServerCompletionQueue* queue);
 
   void OnAnswer(Answer answer) override;
+  int socket() const override;
 
  private:
   EncodeCall(const EncodeContext& context, grpc::ServerCompletionQueue* queue);

@@ -12,6 +12,8 @@ using Clock = std::chrono::steady_clock;
 // Replicas do not wait longer for their wake, nor finished work for its answer, than one turn and an event.
 constexpr int kEventsPerTurn = 32;
 constexpr std::chrono::microseconds kLongestTurn(100);
+// A look of gRPC's deals with one connection, and may bring us nothing while others have something.
+constexpr int kLooksInVain = 2;
 
 }  // namespace
 
@@ -31,15 +33,18 @@ bool FrontThread::ProceedWithReady() {
   void* event;
   bool ok;
   int events = 0;
+  int in_vain = 0;
   for (auto began = Clock::now();;) {
     switch (queue_.AsyncNext(&event, &ok, gpr_inf_past(GPR_CLOCK_MONOTONIC))) {
       case grpc::CompletionQueue::SHUTDOWN:
         return false;
       case grpc::CompletionQueue::TIMEOUT:
-        return true;
+        if (++in_vain == kLooksInVain) return true;
+        continue;
       case grpc::CompletionQueue::GOT_EVENT:
         break;
     }
+    in_vain = 0;
     Proceed(event, ok);
     const auto now = Clock::now();
     if (++events < kEventsPerTurn && now - began < kLongestTurn) continue;

@@ -1,8 +1,8 @@
 #include "broker/front/grpc_front.h"
 
 #include <grpc/support/log.h>
-#include <grpcpp/security/server_credentials.h>
 #include <grpcpp/server_builder.h>
+#include <grpcpp/server_posix.h>
 #include <spdlog/spdlog.h>
 
 #include "broker/front/control_call.h"
@@ -42,26 +42,23 @@ GrpcFront::~GrpcFront() {
 }
 
 absl::Status GrpcFront::Bind(const GrpcFrontOptions& options) {
+  auto listener = Listener::Open(options.host, options.port);
+  if (!listener.ok()) return listener.status();
   gpr_set_log_function(LogForGrpc);
   grpc::ServerBuilder builder;
   builder.SetMaxReceiveMessageSize(options.max_message_bytes);
   builder.SetMaxSendMessageSize(options.max_message_bytes);
-  // Else a second server on the same port would start, and take half of the calls.
-  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
   // A client that is gone without a word must not hold its answers for ever.
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, 60'000);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 20'000);
-  const std::string address = options.host + ":" + std::to_string(options.port);
-  builder.AddListeningPort(address, grpc::InsecureServerCredentials(), &port_);
   builder.RegisterService(&service_);
   builder.RegisterService(&health_.service());
   builder.RegisterService(&reflection_.service());
   for (int i = 0; i < options.threads; ++i) queues_.push_back(builder.AddCompletionQueue());
   server_ = builder.BuildAndStart();
-  if (!server_ || port_ == 0) {
-    return absl::UnavailableError("cannot listen on " + address +
-                                  ": the port is in use, or the address is not one of this host");
-  }
+  if (!server_) return absl::InternalError("gRPC did not start");
+  listener_ = *std::move(listener);
+  listener_->Start([this](int socket) { grpc::AddInsecureChannelFromFd(server_.get(), socket); });
   return absl::OkStatus();
 }
 
@@ -92,6 +89,7 @@ void GrpcFront::Drain(std::chrono::nanoseconds at_most) {
   reflection_.Leave();
   const auto deadline =
       std::chrono::system_clock::now() + std::chrono::duration_cast<std::chrono::milliseconds>(at_most);
+  listener_.reset();
   server_->Shutdown(deadline);
   live_calls_.WaitForNone();
   for (const auto& queue : queues_) queue->Shutdown();

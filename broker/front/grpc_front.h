@@ -1,6 +1,6 @@
 #pragma once
 
-// GrpcFront: the listener. Owns the gRPC server, its completion queues and
+// GrpcFront: owns the listener, the gRPC server, its completion queues and
 // their threads; every request becomes a call object that owns itself.
 // Create binds the port, so that a port in use is known before any replica is
 // started; Serve begins to answer.
@@ -17,6 +17,7 @@
 #include "broker/front/encode_call.h"
 #include "broker/front/front_thread.h"
 #include "broker/front/health_service.h"
+#include "broker/front/listener.h"
 #include "broker/front/live_calls.h"
 #include "broker/front/reflection_service.h"
 #include "broker/front/service.h"
@@ -42,7 +43,7 @@ class GrpcFront {
   ~GrpcFront();
 
   void Serve();
-  int port() const { return port_; }
+  int port() const { return listener_->port(); }
   // What grpc.health.v1 answers.
   void SetHealthy(bool healthy) { health_.Set(healthy); }
   // Takes no new requests; those that were taken are answered, or cancelled after `at_most`.
@@ -62,9 +63,9 @@ class GrpcFront {
   LiveCalls live_calls_;
   EncodeContext encode_context_;
   ControlContext control_context_;
-  int port_ = 0;
   std::vector<std::unique_ptr<grpc::ServerCompletionQueue>> queues_;
   std::unique_ptr<grpc::Server> server_;
+  std::unique_ptr<Listener> listener_;
   std::vector<std::unique_ptr<FrontThread>> threads_;
   bool drained_ = false;
 };

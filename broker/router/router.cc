@@ -40,7 +40,7 @@ Router::Router(const RouterOptions& options, const BrokerBell& bell)
 
 void Router::Effects::Perform() {
   for (const auto& port : postings.to_ring) port->RingReplica();
-  for (auto& [sink, answer] : answers) sink->OnAnswer(std::move(answer));
+  answers.Give();
 }
 
 void Router::Submit(const std::shared_ptr<Ticket>& ticket) {
@@ -289,7 +289,7 @@ void Router::AnswerTicket(Ticket& ticket, Answer answer, Effects* effects) {
   AdmittedBytes bytes(admission_,
                       ticket.cost_bytes);  // rows are held until they are sent, the rest goes now
   if (answer.outcome == Outcome::kEmbedded) answer.bytes = std::move(bytes);
-  effects->answers.emplace_back(std::exchange(ticket.sink, nullptr), std::move(answer));
+  effects->answers.Add(std::exchange(ticket.sink, nullptr), std::move(answer));
   if (ticket.shards.empty()) return;  // never enlisted
   for (Shard& shard : ticket.shards) {
     if (shard.waits_in != nullptr) shard.waits_in->OnAnswered(shard);

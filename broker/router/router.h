@@ -30,6 +30,7 @@
 #include "broker/router/admission.h"
 #include "broker/router/dispatcher.h"
 #include "broker/router/live_tickets.h"
+#include "broker/router/ready_answers.h"
 #include "broker/router/replica_conduct.h"
 #include "broker/router/service_rate.h"
 #include "broker/router/shard_plan.h"
@@ -123,7 +124,7 @@ class Router final : public LaneObserver, public Reaper {
   };
   // What to do once the lock is left.
   struct Effects {
-    absl::InlinedVector<std::pair<AnswerSink*, Answer>, 4> answers;
+    ReadyAnswers answers;
     Postings postings;
     void Perform();
   };

@@ -58,6 +58,9 @@ class AnswerSink {
  public:
   virtual ~AnswerSink() = default;
   virtual void OnAnswer(Answer answer) = 0;
+  // The socket that the answer goes out on; -1: none, or not known. Answers that are ready together go out in
+  // one piece there. Asked before OnAnswer, by the same thread.
+  virtual int socket() const { return -1; }
 };
 
 // Its links are those of LiveTickets.
