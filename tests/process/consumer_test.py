@@ -454,7 +454,7 @@ class Undefined(WithConsumers):
                 self.check_still_works(consumer, held)
 
     def test_a_server_that_is_killed_leaves_the_gpu_to_the_next(self):
-        room = {"FAKECU_TOTAL_MB": "43"}  # for one server, and not for two
+        room = {"FAKECU_TOTAL_MB": "64"}  # for one server, and not for two
         for policy in ("abort", *self.WHATEVER):
             with self.under(policy), self.served("--echo-delay-us=1000", env=room) as (server, consumer):
                 held = consumer.embed(["held"])

@@ -15,7 +15,7 @@ import grpc
 import inference_pb2 as pb
 import numpy as np
 from load import DIM, Load
-from server import BIN, Server, echo_rows, field_of, is_running, rows_of, until
+from server import BIN, RETURN, Server, echo_rows, field_of, is_running, rows_of, until
 
 PROGRAM = f"{BIN}/lying-replica"
 LIAR = 0
@@ -192,7 +192,7 @@ def settled_holdings(server):
     return holdings[-1]
 
 
-class Lies(unittest.TestCase):
+class WithLiars(unittest.TestCase):
     def honest_round(self, liar):
         load = liar.load()
         load.wait_answers(20)
@@ -207,28 +207,26 @@ class Lies(unittest.TestCase):
         holdings.await_return()
         liar.check_end()
 
-    def test_a_replica_that_begins_to_lie_is_replaced_and_every_client_gets_its_rows(self):
-        for lie, death in REPLACED.items():
-            with self.subTest(lie=lie), Liar(self, lie) as liar:
-                holdings = self.honest_round(liar)
-                load = liar.load()
-                liar.lie()
-                liar.await_death_of_liar()
-                self.assertRegex(liar.last_death(), death)
-                self.check_aftermath(liar, load, holdings, restarts=1)
+    def check_is_replaced(self, lie, death):
+        with self.subTest(lie=lie), Liar(self, lie) as liar:
+            holdings = self.honest_round(liar)
+            load = liar.load()
+            liar.lie()
+            liar.await_death_of_liar()
+            self.assertRegex(liar.last_death(), death)
+            self.check_aftermath(liar, load, holdings, restarts=1)
 
-    def test_a_replica_that_lies_from_the_start_is_replaced_and_every_client_gets_its_rows(self):
-        for lie, death in FROM_THE_START.items():
-            with self.subTest(lie=lie), Liar(self, lie, generation=2) as liar:
-                holdings = self.honest_round(liar)
-                load = liar.load()
-                liar.trigger.touch()
-                os.kill(liar.server.replica_pids()[LIAR], signal.SIGKILL)
-                liar.lie()
-                liar.await_death_of_liar()
-                self.assertRegex(liar.last_death(), death)
-                grandchild = liar.printed(r"grandchild (\d+)")
-                self.check_aftermath_with(liar, load, holdings, grandchild and int(grandchild[1]))
+    def check_is_replaced_from_the_start(self, lie, death):
+        with self.subTest(lie=lie), Liar(self, lie, generation=2) as liar:
+            holdings = self.honest_round(liar)
+            load = liar.load()
+            liar.trigger.touch()
+            os.kill(liar.server.replica_pids()[LIAR], signal.SIGKILL)
+            liar.lie()
+            liar.await_death_of_liar()
+            self.assertRegex(liar.last_death(), death)
+            grandchild = liar.printed(r"grandchild (\d+)")
+            self.check_aftermath_with(liar, load, holdings, grandchild and int(grandchild[1]))
 
     def check_aftermath_with(self, liar, load, holdings, grandchild):
         """As long as a grandchild lives it writes on, whatever became of its parent."""
@@ -241,15 +239,29 @@ class Lies(unittest.TestCase):
             until(lambda: not is_running(grandchild), "the grandchild ends")
         self.check_aftermath(liar, load, holdings, restarts=2)
 
+    def check_stays(self, lie):
+        with self.subTest(lie=lie), Liar(self, lie) as liar:
+            holdings = self.honest_round(liar)
+            load = liar.load()
+            liar.lie()
+            load.wait_answers(100)
+            self.assertFalse(liar.printed("SEAL BROKEN"))
+            self.check_aftermath(liar, load, holdings, restarts=0)
+
+
+@unittest.skipIf(RETURN, "OnDevice has what means something else there")
+class Lies(WithLiars):
+    def test_a_replica_that_begins_to_lie_is_replaced_and_every_client_gets_its_rows(self):
+        for lie, death in REPLACED.items():
+            self.check_is_replaced(lie, death)
+
+    def test_a_replica_that_lies_from_the_start_is_replaced_and_every_client_gets_its_rows(self):
+        for lie, death in FROM_THE_START.items():
+            self.check_is_replaced_from_the_start(lie, death)
+
     def test_a_replica_whose_lies_do_no_harm_stays(self):
         for lie in STAYS:
-            with self.subTest(lie=lie), Liar(self, lie) as liar:
-                holdings = self.honest_round(liar)
-                load = liar.load()
-                liar.lie()
-                load.wait_answers(100)
-                self.assertFalse(liar.printed("SEAL BROKEN"))
-                self.check_aftermath(liar, load, holdings, restarts=0)
+            self.check_stays(lie)
 
     def test_a_liar_that_speaks_first_does_not_decide_what_is_served(self):
         for lie in FIRST_WORDS:
@@ -313,6 +325,47 @@ class Lies(unittest.TestCase):
             liar.check_end()
 
 
+@unittest.skipUnless(RETURN == "cuda_ipc", "on a device, of which the replica has the broker's arena open")
+class OnDevice(WithLiars):
+    """What is landing when a replica lies of it, or of where its rows are."""
+
+    REPLACED_WHILE_ROWS_LAND = ["one_row_more", "foreign_cookie", "completes_twice", "replays_at_once", "random_completion",
+                                "withdraws", "scribble_completion_cells", "tail_ahead_by_one", "exits_amid_work"]
+    FROM_THE_START = {"claims_the_host": HANGS, "claims_another_device": HANGS, "claims_dim_9": "^loaded another model"}
+    # Nobody can tell such rows from right ones: they are the answers of this replica, and no others.
+    WRONG_ROWS = ["completes_before_the_stream", "scribble_the_arena"]
+
+    def check_aftermath(self, liar, load, holdings, restarts):
+        liar.server.wait_healthy(2)
+        self.assertEqual([field_of(r, "return") for r in liar.server.info().replica_infos], ["cuda_ipc"] * 2)
+        super().check_aftermath(liar, load, holdings, restarts)
+
+    def test_a_replica_that_begins_to_lie_is_replaced_and_every_client_gets_its_rows(self):
+        for lie in self.REPLACED_WHILE_ROWS_LAND:
+            self.check_is_replaced(lie, REPLACED[lie])
+
+    def test_a_replica_that_lies_from_the_start_is_replaced_and_every_client_gets_its_rows(self):
+        for lie, death in self.FROM_THE_START.items():
+            self.check_is_replaced_from_the_start(lie, death)
+
+    def test_a_replica_whose_lies_do_no_harm_stays(self):
+        self.check_stays("out_of_order")
+
+    def test_wrong_rows_end_with_the_replica_that_makes_them(self):
+        for lie in self.WRONG_ROWS:
+            with self.subTest(lie=lie), Liar(self, lie) as liar:
+                holdings = self.honest_round(liar)
+                lied_to = liar.load()
+                liar.lie()
+                until(lambda load=lied_to: load.wrong or load.errors, "a row is wrong")
+                lied_to.stop()
+                self.assertEqual((lied_to.errors, liar.restarts()), ([], 0))
+                os.kill(liar.server.replica_pids()[LIAR], signal.SIGKILL)
+                liar.await_death_of_liar()
+                self.check_aftermath(liar, liar.load(), holdings, restarts=1)
+
+
+@unittest.skipIf(RETURN, "who sleeps does so on the host")
 class Sleepers(unittest.TestCase):
     FLAGS = (f"--echo-dim={DIM}", "--echo-delay-us=100000", "--health-interval=0.05")
 

@@ -3,9 +3,9 @@
 // An honest one, from the shim's own parts, but for one generation of one replica, which tells one lie:
 //   --liar=INDEX --lying-generation=N --lie=NAME   who lies, when, and how (tests/process/liar/)
 //   --lie-while=FILE                               only while this file exists
-// All other flags are the replica's. What is left out on purpose: rows that hold wrong floats, were never
-// written or are those of earlier requests, and rejections of prompts that are right. Nobody can tell those
-// from the truth.
+// All other flags are the replica's. Where the broker offers a device, its rows are born there. What is left
+// out on purpose: rows that hold wrong floats, were never written or are those of earlier requests, and
+// rejections of prompts that are right. Nobody can tell those from the truth.
 
 #include <fcntl.h>
 #include <poll.h>
@@ -21,6 +21,7 @@
 #include "replica_shim/replica_options.h"
 #include "replica_shim/worker.h"
 #include "shm/lifeline_word.h"
+#include "tests/process/device/device_echo_engine.h"
 #include "tests/process/liar/lie.h"
 
 namespace zerohop {
@@ -55,7 +56,7 @@ LiarOptions ParseLiarOptions(int argc, char** argv) {
 }
 
 const Lie* FindLie(std::string_view name) {
-  for (const Lie* lie : {FindMemoryLie(name), FindRecordLie(name), FindTalkLie(name)}) {
+  for (const Lie* lie : {FindMemoryLie(name), FindRecordLie(name), FindTalkLie(name), FindDeviceLie(name)}) {
     if (lie != nullptr) return lie;
   }
   return nullptr;
@@ -116,7 +117,7 @@ absl::Status Play(Stage& stage, const Lie& lie, const EngineInfo& info, const Si
       tell(stage);
     }).detach();
     if (!beside->serves) Rest();
-    return Worker(stage.lane, stage.engine, info, orders).Serve();
+    return Worker(stage.lane, stage.engine, info, orders, stage.rows).Serve();
   }
   if (std::holds_alternative<Claim>(lie)) HoldForever(stage);
   Hand hand(stage);
@@ -154,18 +155,25 @@ absl::Status ServeLane(const LiarOptions& lies, ControlChannel& control, Control
   auto lane = ReplicaLane::Attach(std::move(fds), {offer.epoch, offer.generation, offer.replica},
                                   std::chrono::nanoseconds(offer.spin_ns));
   if (!lane.ok()) return lane.status();
-  auto engine = MakeEngine(options);
+  absl::StatusOr<std::unique_ptr<Engine>> engine =
+      offer.device ? MakeDeviceEchoEngine() : MakeEngine(options);
   if (!engine.ok()) return engine.status();
   auto info = (*engine)->Load(options);
   if (!info.ok()) return info.status();
+  Ready ready{*info};
+  std::optional<DeviceRows> rows;
+  if (offer.device) {
+    auto made = DeviceRows::Make(**engine, *lane, offer.device, &ready.taken);
+    if (!made.ok()) return made.status();
+    rows.emplace(*std::move(made));
+  }
   const Lie* lie = FindLie(lies.lie);
   if (lie == nullptr) return absl::InvalidArgumentError("no lie is called '" + lies.lie + "'");
   const auto* claim = std::get_if<Claim>(lie);
   const auto* beside = std::get_if<Beside>(lie);
   const Trigger trigger(lies.lie_while);
-  Stage stage{trigger, raw, *lane, control, **engine};
+  Stage stage{trigger, raw, *lane, control, **engine, rows ? &*rows : nullptr};
   const SideThread side(stage, offer, !liar || beside == nullptr || beside->beats);
-  Ready ready{*info};
   // The first generation of the honest waits until the first word was the liar's.
   if (!liar && offer.generation == 1 && claim != nullptr && trigger.Pulled()) trigger.Await(false);
   if (liar && claim != nullptr && trigger.Pulled()) claim->tell(&ready);
@@ -173,7 +181,9 @@ absl::Status ServeLane(const LiarOptions& lies, ControlChannel& control, Control
   if (liar && claim != nullptr) Confess();
   if (absl::Status sent = control.Send(ready); !sent.ok()) return sent;
   if (liar) End(Play(stage, *lie, ready.info, side));
-  return Worker(*lane, **engine, ready.info, [&] { return side.orders(); }).Serve();
+  return Worker(
+             *lane, **engine, ready.info, [&] { return side.orders(); }, stage.rows)
+      .Serve();
 }
 
 absl::Status Serve(const LiarOptions& lies, ControlChannel& control, const ReplicaOptions& options) {

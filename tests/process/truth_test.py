@@ -9,9 +9,11 @@ import unittest
 import grpc
 import inference_pb2 as pb
 import numpy as np
-from server import BIN, Server, echo_rows, field_of, rows_of, until
+from device import PROGRAM
+from server import BIN, RETURN, Server, echo_rows, field_of, rows_of, until
 
 DIM = 8
+REPLICA = PROGRAM if RETURN else f"{BIN}/zerohop-replica"
 
 
 def refusal(call):
@@ -41,7 +43,7 @@ class Script:
         self.program = self.folder / "replica"
         self.program.write_text("\n".join(
             ["#!/bin/sh", f"cd {self.folder}", "wait_for() { while [ ! -e $1 ]; do sleep 0.02; done; }", *lines,
-             f'exec {BIN}/zerohop-replica "$@"', ""]))
+             f'exec {REPLICA} "$@"', ""]))
         self.program.chmod(0o700)
         self.flag = f"--replica-program={self.program}"
 
@@ -179,10 +181,13 @@ class Info(unittest.TestCase):
             self.assertEqual((replica.model_name, replica.task, replica.dtype, replica.ready, replica.lora_config),
                              ("some/model", "embed", "float32", True, ""))
             fields = {name: field_of(replica, name) for name in ("replica", "engine", "dim", "policy", "state",
-                                                                 "generation", "restarts", "shards", "tokens")}
-            self.assertEqual(fields, {"replica": f"{i}", "engine": "echo (not a model)", "dim": f"{DIM}",
-                                      "policy": "random", "state": "serving", "generation": "1", "restarts": "0",
-                                      "shards": "0", "tokens": "0"})
+                                                                 "generation", "restarts", "shards", "tokens", "return",
+                                                                 "return_reason", "last_death")}
+            self.assertEqual(fields, {"replica": f"{i}", "engine": "device echo (not a model)" if RETURN else "echo (not a model)",
+                                      "dim": f"{DIM}", "policy": "random", "state": "serving", "generation": "1",
+                                      "restarts": "0", "shards": "0", "tokens": "0", "return": RETURN,
+                                      "return_reason": None, "last_death": None})
+            self.assertEqual((field_of(replica, "device") or "").startswith("GPU-"), bool(RETURN))
             children = pathlib.Path(f"/proc/{field_of(replica, 'pid')}/stat").read_text().rsplit(")", 1)[1].split()
             self.assertEqual(int(children[1]), self.server.process.pid)  # the parent
 

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "shm/prompt_block.h"
+#include "shm/row.h"
 
 namespace zerohop {
 
@@ -36,7 +37,7 @@ bool Hand::Take(Submission* submission) {
   return false;
 }
 
-Completion Hand::Answer(const Submission& submission) {
+Completion Hand::Answer(const Submission& submission, Rows wanted) {
   PromptBlockReader block(stage_.lane.request(submission), submission.rows);
   auto* rows = reinterpret_cast<float*>(stage_.lane.response(submission).data());
   std::vector<Prompt> prompts(submission.rows);
@@ -45,10 +46,16 @@ Completion Hand::Answer(const Submission& submission) {
     std::span<const std::byte> bytes;
     (void)block.Next(&bytes);
     prompts[i].text = {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
-    prompts[i].row = {rows + size_t{i} * submission.dim, submission.dim};
+    if (stage_.rows != nullptr) {
+      prompts[i].device_row = stage_.rows->at(submission.response_offset + i * RowBytes(submission.dim));
+    } else {
+      prompts[i].row = {rows + size_t{i} * submission.dim, submission.dim};
+    }
     batch.push_back(&prompts[i]);
   }
   (void)stage_.engine.Run(batch);
+  if (stage_.rows != nullptr) (void)stage_.rows->Begin(submission);
+  if (stage_.rows != nullptr && wanted == Rows::kThere) (void)stage_.rows->Land();
   Completion completion{};
   completion.cookie = submission.cookie;
   completion.slot = submission.slot;

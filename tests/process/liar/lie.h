@@ -12,6 +12,7 @@
 #include <string_view>
 #include <variant>
 
+#include "replica_shim/device_rows.h"
 #include "replica_shim/session.h"
 #include "shm/control_channel.h"
 #include "shm/lane.h"
@@ -41,6 +42,7 @@ struct Stage {
   ReplicaLane& lane;
   ControlChannel& control;
   Engine& engine;
+  DeviceRows* rows;  // null where they are born on the host
 };
 
 // Takes and answers submissions one at a time, as the shim would.
@@ -49,8 +51,9 @@ class Hand {
   explicit Hand(Stage& stage) : stage_(stage) {}
   // False when none came for a short while.
   bool Take(Submission* submission);
-  // Writes the rows; the completion is right.
-  Completion Answer(const Submission& submission);
+  // Writes the rows; the completion is right. kSubmitted: a device may be at them still.
+  enum class Rows { kThere, kSubmitted };
+  Completion Answer(const Submission& submission, Rows wanted = Rows::kThere);
   // False where the ring has no room.
   bool Publish(const Completion& completion);
 
@@ -80,5 +83,6 @@ using Lie = std::variant<Beside, Record, Flow, Claim>;
 const Lie* FindMemoryLie(std::string_view name);
 const Lie* FindRecordLie(std::string_view name);
 const Lie* FindTalkLie(std::string_view name);
+const Lie* FindDeviceLie(std::string_view name);
 
 }  // namespace zerohop
