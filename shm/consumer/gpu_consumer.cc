@@ -133,8 +133,8 @@ void GpuConsumer::HearAnswers() {
     } else if (const auto* leased = std::get_if<RowsLeased>(&*heard)) {
       const bool inside = LiesInside(*leased, arena_bytes_);
       Settle(leased->id, inside ? Outcome(*leased) : absl::InternalError("rows outside of the arena"));
-    } else if (const auto* failed = std::get_if<NotEmbedded>(&*heard)) {
-      Settle(failed->id, failed->why);
+    } else if (auto* failed = std::get_if<NotEmbedded>(&*heard)) {
+      Settle(failed->id, std::move(failed->why));
     } else {
       gone = absl::InternalError("the server sent a message that only a consumer sends");
     }
