@@ -51,8 +51,9 @@ void ConsumerDesk::Drain(std::chrono::nanoseconds at_most) {
 }
 
 void ConsumerDesk::Run() {
+  auto wake_at = Clock::time_point::max();
   for (;;) {
-    WaitForEvents();
+    WaitForEvents(wake_at);
     for (const RequestEnd& end : around_.mailbox->TakeAll()) {
       const auto consumer = std::find_if(consumers_.begin(), consumers_.end(),
                                          [&](const auto& c) { return c->number() == end.consumer; });
@@ -68,7 +69,8 @@ void ConsumerDesk::Run() {
     // EDGE(leave) acquire: the deadline is there
     around_.draining = drain_requested_.load(std::memory_order_acquire);
     if (!around_.draining) LetIn();
-    TellStatus();
+    wake_at = EndOverdue();
+    TellStatus();  // last: what it tells holds until something else happens
     if (around_.draining && MayEnd(Clock::now())) break;
   }
   const bool some_open = std::any_of(consumers_.begin(), consumers_.end(), [](const auto& consumer) {
@@ -78,10 +80,15 @@ void ConsumerDesk::Run() {
   consumers_.clear();
 }
 
-// Until someone comes, speaks, may be written to or ends, or a request has.
-void ConsumerDesk::WaitForEvents() {
-  auto wake_at = Clock::time_point::max();
-  for (const auto& consumer : consumers_) wake_at = std::min(wake_at, consumer->EndOverdue(Clock::now()));
+// When the next will be.
+ConsumerDesk::Clock::time_point ConsumerDesk::EndOverdue() {
+  auto next = Clock::time_point::max();
+  for (const auto& consumer : consumers_) next = std::min(next, consumer->EndOverdue(Clock::now()));
+  return next;
+}
+
+// Until someone comes, speaks, may be written to or ends, or a request has; at most until `wake_at`.
+void ConsumerDesk::WaitForEvents(Clock::time_point wake_at) {
   std::vector<pollfd> events{{around_.mailbox->fd(), POLLIN, 0}};
   if (!around_.draining && !IsFull() && !out_of_descriptors_) events.push_back({door_.fd(), POLLIN, 0});
   for (const auto& consumer : consumers_) {

@@ -47,7 +47,8 @@ class ConsumerDesk {
       : door_(std::move(door)), around_(std::move(around)), thread_([this] { Run(); }) {}
 
   void Run();
-  void WaitForEvents();
+  Clock::time_point EndOverdue();
+  void WaitForEvents(Clock::time_point wake_at);
   void LetIn();
   void BeginLeaving();
   void ForgetTheGone();

@@ -1,6 +1,5 @@
 #include "broker/front/encode_call.h"
 
-#include "broker/front/peer_socket.h"
 #include "broker/front/request_id.h"
 #include "broker/front/row_frame.h"
 #include "broker/front/wire_scan.h"
@@ -123,7 +122,7 @@ void EncodeCall::OnAnswer(Answer answer) {
 }
 
 int EncodeCall::socket() const {
-  return PeerSocket(server_context_);
+  return context_.connections.Find(server_context_.peer());
 }
 
 void EncodeCall::FinishForGood(const grpc::Status& status) {

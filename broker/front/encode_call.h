@@ -20,6 +20,7 @@
 
 #include "broker/front/answers.h"
 #include "broker/front/completion_event.h"
+#include "broker/front/connections.h"
 #include "broker/front/live_calls.h"
 #include "broker/front/service.h"
 #include "broker/router/router.h"
@@ -31,6 +32,7 @@ struct EncodeContext {
   Router& router;
   AsyncService& service;
   LiveCalls& live_calls;
+  const Connections& connections;
   std::string served_model;
   uint64_t max_message_bytes = 0;  // of an answer
 };

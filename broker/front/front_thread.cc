@@ -9,7 +9,8 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-// Replicas do not wait longer for their wake, nor finished work for its answer, than one turn and an event.
+// Replicas do not wait longer for their wake, nor finished work for its answer, than one turn, an event, and
+// two looks.
 constexpr int kEventsPerTurn = 32;
 constexpr std::chrono::microseconds kLongestTurn(100);
 // A look of gRPC's deals with one connection, and may bring us nothing while others have something.

@@ -1,9 +1,10 @@
 #include "broker/front/grpc_front.h"
 
 #include <grpc/support/log.h>
-#include <grpcpp/server_builder.h>
-#include <grpcpp/server_posix.h>
+#include <grpcpp/security/server_credentials.h>
 #include <spdlog/spdlog.h>
+
+#include <utility>
 
 #include "broker/front/control_call.h"
 
@@ -33,7 +34,11 @@ absl::StatusOr<std::unique_ptr<GrpcFront>> GrpcFront::Create(const GrpcFrontOpti
 GrpcFront::GrpcFront(const GrpcFrontOptions& options, Router& router, const Supervisor& supervisor,
                      const Attendance& attendance)
     : attendance_(attendance),
-      encode_context_{router, service_, live_calls_, options.served_model,
+      encode_context_{router,
+                      service_,
+                      live_calls_,
+                      connections_,
+                      options.served_model,
                       static_cast<uint64_t>(options.max_message_bytes)},
       control_context_{router, supervisor, options.served_model, options.policy, options.consumers} {}
 
@@ -54,12 +59,23 @@ absl::Status GrpcFront::Bind(const GrpcFrontOptions& options) {
   builder.RegisterService(&service_);
   builder.RegisterService(&health_.service());
   builder.RegisterService(&reflection_.service());
+  acceptor_ = builder.experimental().AddExternalConnectionAcceptor(
+      grpc::ServerBuilder::experimental_type::ExternalConnectionType::FROM_FD,
+      grpc::InsecureServerCredentials());
   for (int i = 0; i < options.threads; ++i) queues_.push_back(builder.AddCompletionQueue());
   server_ = builder.BuildAndStart();
   if (!server_) return absl::InternalError("gRPC did not start");
   listener_ = *std::move(listener);
-  listener_->Start([this](int socket) { grpc::AddInsecureChannelFromFd(server_.get(), socket); });
+  port_ = listener_->port();
+  listener_->Start([this](int socket) { OnConnection(socket); });
   return absl::OkStatus();
+}
+
+void GrpcFront::OnConnection(int socket) {
+  connections_.Add(socket);
+  grpc::experimental::ExternalConnectionAcceptor::NewConnectionParameters connection;
+  connection.fd = socket;
+  acceptor_->HandleNewConnection(&connection);
 }
 
 void GrpcFront::Serve() {

@@ -6,8 +6,10 @@
 // started; Serve begins to answer.
 
 #include <grpcpp/server.h>
+#include <grpcpp/server_builder.h>
 
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -43,7 +45,7 @@ class GrpcFront {
   ~GrpcFront();
 
   void Serve();
-  int port() const { return listener_->port(); }
+  int port() const { return port_; }
   // What grpc.health.v1 answers.
   void SetHealthy(bool healthy) { health_.Set(healthy); }
   // Takes no new requests; those that were taken are answered, or cancelled after `at_most`.
@@ -53,6 +55,7 @@ class GrpcFront {
   GrpcFront(const GrpcFrontOptions& options, Router& router, const Supervisor& supervisor,
             const Attendance& attendance);
   absl::Status Bind(const GrpcFrontOptions& options);
+  void OnConnection(int socket);
   void ListenOn(grpc::ServerCompletionQueue* queue);
 
   const Attendance attendance_;
@@ -61,10 +64,13 @@ class GrpcFront {
   ReflectionService reflection_{{Contract::service_full_name(), grpc::health::v1::Health::service_full_name(),
                                  grpc::reflection::v1alpha::ServerReflection::service_full_name()}};
   LiveCalls live_calls_;
+  Connections connections_;
   EncodeContext encode_context_;
   ControlContext control_context_;
+  int port_ = 0;
   std::vector<std::unique_ptr<grpc::ServerCompletionQueue>> queues_;
   std::unique_ptr<grpc::Server> server_;
+  std::unique_ptr<grpc::experimental::ExternalConnectionAcceptor> acceptor_;
   std::unique_ptr<Listener> listener_;
   std::vector<std::unique_ptr<FrontThread>> threads_;
   bool drained_ = false;

@@ -19,6 +19,8 @@ namespace {
 constexpr unsigned kUnacknowledgedMs = 20'000;
 // Without descriptors or memory, connections wait until there are some.
 constexpr int kBetweenTriesMs = 100;
+// Before other doors get their turn.
+constexpr int kMostAtOnce = 64;
 
 struct FreeAddresses {
   void operator()(addrinfo* addresses) const { ::freeaddrinfo(addresses); }
@@ -132,7 +134,7 @@ void Listener::Run() {
 
 // False where a connection waits that cannot be accepted now.
 bool Listener::AcceptAll(int door) const {
-  for (;;) {
+  for (int i = 0; i < kMostAtOnce; ++i) {
     const int socket = ::accept4(door, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (socket >= 0) {
       on_connection_(socket);
@@ -142,6 +144,7 @@ bool Listener::AcceptAll(int door) const {
       return true;  // none waits, or this one's network has failed
     }
   }
+  return true;
 }
 
 }  // namespace zerohop

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <optional>
+#include <span>
 
 namespace zerohop {
 namespace {
@@ -38,13 +39,20 @@ void ReadyAnswers::GiveBySocket() {
   absl::InlinedVector<Place, 32> places;
   for (const auto& [sink, answer] : answers_) places.emplace_back(sink->socket(), places.size());
   std::sort(places.begin(), places.end());
-  for (auto place = places.begin(); place != places.end();) {
-    const int socket = place->first;
-    const auto end = std::find_if(place, places.end(), [&](const Place& p) { return p.first != socket; });
+  absl::InlinedVector<std::span<const Place>, 16> sockets;
+  for (auto first = places.begin(); first != places.end();) {
+    const auto end =
+        std::find_if(first, places.end(), [&](const Place& p) { return p.first != first->first; });
+    sockets.emplace_back(first, end);
+    first = end;
+  }
+  std::sort(sockets.begin(), sockets.end(),
+            [](const auto& a, const auto& b) { return a.front().second < b.front().second; });
+  for (const auto& of_socket : sockets) {
     std::optional<CorkedSocket> corked;
-    if (socket >= 0 && end - place > 1) corked.emplace(socket);
-    for (; place != end; ++place) {
-      auto& [sink, answer] = answers_[place->second];
+    if (of_socket.front().first >= 0 && of_socket.size() > 1) corked.emplace(of_socket.front().first);
+    for (const Place& place : of_socket) {
+      auto& [sink, answer] = answers_[place.second];
       sink->OnAnswer(std::move(answer));
     }
   }

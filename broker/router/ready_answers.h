@@ -17,7 +17,7 @@ class ReadyAnswers {
  public:
   void Add(AnswerSink* sink, Answer answer) { answers_.emplace_back(sink, std::move(answer)); }
   size_t size() const { return answers_.size(); }
-  // All of them, once. Of one socket in the order in which they were added.
+  // All of them, once: socket by socket, each where its first answer was added, and there in that order.
   void Give();
 
  private:

@@ -12,7 +12,6 @@ namespace zerohop {
 namespace {
 
 using testing::ElementsAre;
-using testing::UnorderedElementsAre;
 
 bool IsCorked(int socket) {
   int corked = -1;
@@ -76,8 +75,16 @@ TEST_F(AnswersTogether, HoldUpNobodyOfAnotherSocket) {
   Submit(other_.get(), "b");
   Submit(one_.get(), "c");
   AnswerAll();
-  EXPECT_THAT(answered_, UnorderedElementsAre("a with others", "c with others", "b alone"));
+  EXPECT_THAT(answered_, ElementsAre("a with others", "c with others", "b alone"));
   EXPECT_FALSE(IsCorked(one_.get()) || IsCorked(other_.get()));
+}
+
+TEST_F(AnswersTogether, TheSocketOfTheFirstIsServedFirst) {
+  house_.Serve(0);
+  Submit(other_.get(), "a");  // the higher number
+  Submit(one_.get(), "b");
+  AnswerAll();
+  EXPECT_THAT(answered_, ElementsAre("a alone", "b alone"));
 }
 
 TEST_F(AnswersTogether, AnAnswerAloneIsNotHeld) {
