@@ -128,24 +128,7 @@ Job job[LANES * CELLS];
 
 byte crashes, kills, cancels, refusals, losses;
 
-// As in lane.pml: which lines were run, told at the end.
-c_decl {
-  \#include <stdio.h>
-  \#include <string.h>
-  static const char* files[8];
-  static char seen[8][2000];
-  static void Saw(const char* file, int line) {
-    int f = 0;
-    while (files[f] && files[f] != file && strcmp(files[f], file)) ++f;
-    files[f] = file;
-    seen[f][line] = 1;
-  }
-  static void __attribute__((destructor)) TellSeen(void) {
-    for (int f = 0; f < 8; ++f)
-      for (int line = 0; line < 2000; ++line) if (seen[f][line]) printf("seen %s:%d\n", files[f], line);
-  }
-}
-#define SEEN c_code { Saw(__FILE__, __LINE__); }
+#include "seen.pml"
 
 // Scratch of one d_step each; no part of the state. (A d_step must not end in a loop, hence `skip`.)
 hidden byte it, at, reg, tick, idx, pt, came;

@@ -126,25 +126,7 @@ Job job[BODIES * JOBS];
 byte poison = NOBODY;
 byte crashes, kills, hangs, cancels, fails, lies;
 
-// Which lines were run, over the whole search: told at the end, so that check_model can ask whether
-// every step of the model happens. spin's own list does not look into d_steps.
-c_decl {
-  \#include <stdio.h>
-  \#include <string.h>
-  static const char* files[8];
-  static char seen[8][2000];
-  static void Saw(const char* file, int line) {
-    int f = 0;
-    while (files[f] && files[f] != file && strcmp(files[f], file)) ++f;
-    files[f] = file;
-    seen[f][line] = 1;
-  }
-  static void __attribute__((destructor)) TellSeen(void) {
-    for (int f = 0; f < 8; ++f)
-      for (int line = 0; line < 2000; ++line) if (seen[f][line]) printf("seen %s:%d\n", files[f], line);
-  }
-}
-#define SEEN c_code { Saw(__FILE__, __LINE__); }
+#include "seen.pml"
 
 // Scratch of one d_step each; no part of the state.
 hidden byte it, at_slot, at_region, tick, idx, sg, taken, now_at, came_status, came_cookie;
