@@ -23,9 +23,9 @@ namespace {
 
 using testing::HasSubstr;
 
+// So that what never comes is a failure and not a hang.
 constexpr int kPatienceMs = 100'000;
-constexpr std::chrono::milliseconds kPatience(
-    kPatienceMs);  // so that what never comes is a failure and not a hang
+constexpr std::chrono::milliseconds kPatience(kPatienceMs);
 
 // Whether `port` of an address of this host takes the client.
 bool ConnectTo(const char* address, int port, const UniqueFd& client) {
@@ -183,12 +183,12 @@ class LogListener final : public spdlog::sinks::base_sink<std::mutex> {
 
  private:
   void sink_it_(const spdlog::details::log_msg& message) override {
-    if (messages_++ == 0) first_.set_value({message.payload.data(), message.payload.size()});
+    if (!std::exchange(heard_, true)) first_.set_value({message.payload.data(), message.payload.size()});
   }
   void flush_() override {}
 
   std::promise<std::string> first_;
-  std::atomic<int> messages_{0};
+  bool heard_ = false;  // under the sink's lock
 };
 
 TEST(Listener, WithoutDescriptorsConnectionsWaitAndThatIsSaid) {

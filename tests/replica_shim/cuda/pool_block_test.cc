@@ -61,22 +61,19 @@ std::vector<float> RowsOfTheKernel(const PoolBatch& batch, ThreadOrder order) {
   return rows;
 }
 
-TEST(PoolBlock, IsItsTwinBitForBit) {
+void ExpectTwins(ThreadOrder order) {
   for (const PoolCase& made : EveryCase(Values::kWild)) {
     const PoolBatch batch(made);
-    const std::vector<float> expected = batch.RowsOnCpu();
-    ASSERT_TRUE(SameRows(expected, RowsOfTheKernel(batch, ThreadOrder::kAscending), made.dim))
-        << NameOf(made);
+    ASSERT_TRUE(SameRows(batch.RowsOnCpu(), RowsOfTheKernel(batch, order), made.dim)) << NameOf(made);
   }
 }
 
+TEST(PoolBlock, IsItsTwinBitForBit) {
+  ExpectTwins(ThreadOrder::kAscending);
+}
+
 TEST(PoolBlock, NoThreadDependsOnAnotherBetweenTwoBarriers) {
-  for (const PoolCase& made : EveryCase(Values::kWild)) {
-    const PoolBatch batch(made);
-    const std::vector<float> expected = batch.RowsOnCpu();
-    ASSERT_TRUE(SameRows(expected, RowsOfTheKernel(batch, ThreadOrder::kDescending), made.dim))
-        << NameOf(made);
-  }
+  ExpectTwins(ThreadOrder::kDescending);
 }
 
 // All numbers of 16 bits, by two ways to read them.

@@ -6,30 +6,35 @@
 #include <gtest/gtest.h>
 
 #include <fstream>
-#include <map>
 #include <regex>
 #include <set>
+#include <sstream>
 #include <string>
+#include <string_view>
 
 namespace zerohop::pool_test {
 namespace {
 
-// How often each instruction occurs.
-std::map<std::string, int> Instructions() {
+std::string Text() {
   std::ifstream file(ZEROHOP_POOL_PTX);
-  std::map<std::string, int> count;
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+// Which instructions occur.
+std::set<std::string> Instructions() {
+  std::istringstream text(Text());
+  std::set<std::string> names;
   // "	add.rn.f32 	%f1, …", perhaps after a predicate or within the braces of inline assembly.
   const std::regex instruction(R"(^\s*\{?\s*(?:@!?%p\d+\s+)?([a-z][a-z0-9_]*(?:\.[a-z0-9_]+)+)\s)");
-  for (std::string line; std::getline(file, line);) {
+  for (std::string line; std::getline(text, line);) {
     std::smatch found;
-    if (std::regex_search(line, found, instruction)) ++count[found[1]];
+    if (std::regex_search(line, found, instruction)) names.insert(found[1]);
   }
-  return count;
+  return names;
 }
 
 TEST(PoolPtx, HasTheThreeKernels) {
-  std::ifstream file(ZEROHOP_POOL_PTX);
-  const std::string text{std::istreambuf_iterator<char>(file), {}};
+  const std::string text = Text();
   for (const char* kernel : {"zerohop_pool_float32", "zerohop_pool_float16", "zerohop_pool_bfloat16"}) {
     EXPECT_NE(text.find(std::string(".visible .entry ") + kernel + "("), std::string::npos) << kernel;
   }
@@ -40,7 +45,7 @@ TEST(PoolPtx, ComputesWithRoundedSingleOperationsOnly) {
                                           "sqrt.rn.f32", "cvt.rn.f32.u32", "cvt.f32.f16"};
   const std::set<std::string> harmless = {"setp.lt.f32", "selp.f32"};
   std::set<std::string> arithmetic;
-  for (const auto& [name, count] : Instructions()) {
+  for (const std::string& name : Instructions()) {
     const bool moves = name.starts_with("ld.") || name.starts_with("st.") || name.starts_with("mov.");
     const bool of_floats = name.find(".f32") != std::string::npos || name.find("f16") != std::string::npos ||
                            name.find(".f64") != std::string::npos;
@@ -50,7 +55,7 @@ TEST(PoolPtx, ComputesWithRoundedSingleOperationsOnly) {
 }
 
 TEST(PoolPtx, HasNoAtomics) {
-  for (const auto& [name, count] : Instructions()) {
+  for (const std::string& name : Instructions()) {
     EXPECT_FALSE(name.starts_with("atom.") || name.starts_with("red.") || name.starts_with("shfl.")) << name;
     EXPECT_EQ(name.find(".ftz"), std::string::npos) << name;
     EXPECT_EQ(name.find(".approx"), std::string::npos) << name;
@@ -59,8 +64,7 @@ TEST(PoolPtx, HasNoAtomics) {
 
 // One after each of the phases: pooling, the steps of the sum, the division.
 TEST(PoolPtx, HasBarriersInEachKernel) {
-  std::ifstream file(ZEROHOP_POOL_PTX);
-  const std::string text{std::istreambuf_iterator<char>(file), {}};
+  const std::string text = Text();
   int kernels = 0;
   for (size_t at = text.find(".entry"); at != std::string::npos; ++kernels) {
     const size_t next = text.find(".entry", at + 1);
