@@ -19,6 +19,16 @@ ENGINES_VENV="$(venv_for "$ROOT/scripts/requirements-engines.txt")"
 
 site_packages() { echo "$1"/lib/python3*/site-packages; }
 
+# What every build tree with tests is configured with.
+TESTS=(-DZEROHOP_TEST_PYTHON="$TEST_VENV/bin/python" -DZEROHOP_TESTS=ON)
+
+# build_asan [--target names]: everything but OpenVINO with address and undefined-behaviour sanitizers, and the
+# fuzzers, which run in it. By clang: libFuzzer is a part of it, and g++ takes twice as long with these checks.
+build_asan() {
+  configure_and_build "$ROOT/build-asan" "${TESTS[@]}" -DCMAKE_CXX_COMPILER=clang++-14 -DZEROHOP_FUZZ=ON \
+    -DZEROHOP_OPENVINO=OFF -DZEROHOP_BENCH=OFF -DZEROHOP_SANITIZE=address,undefined,fuzzer-no-link "$@"
+}
+
 # configure_and_build DIR [-Dcmake options] [--target names]: one build tree; what is already built is kept.
 configure_and_build() {
   local dir="$1" options=() targets=() log

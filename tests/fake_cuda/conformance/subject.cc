@@ -56,12 +56,11 @@ Subject Load() {
   return subject;
 }
 
-void Judge(Known known, bool as_emulated, bool allowed, const std::string& sentence,
-           const std::source_location& where) {
+void Judge(Known known, bool as_emulated, bool allowed, const std::string& sentence, const Where& where) {
   if (as_emulated) return;
   const bool binding = known == Known::kDocumented || known == Known::kTested;
   if (TheSubject().emulated || (binding && !allowed)) {
-    ADD_FAILURE_AT(where.file_name(), static_cast<int>(where.line())) << sentence;
+    ADD_FAILURE_AT(where.file, where.line) << sentence;
   } else {
     Noted().push_back(sentence);
   }
@@ -81,14 +80,14 @@ std::string UndefinedPolicy() {
 }
 
 void Expect(Known known, const std::string& what, cuda::CUresult got,
-            std::initializer_list<cuda::CUresult> expected, std::source_location where) {
+            std::initializer_list<cuda::CUresult> expected, Where where) {
   const bool allowed = std::find(expected.begin(), expected.end(), got) != expected.end();
   Judge(known, got == *expected.begin(), allowed,
         what + ": " + Name(got) + ", the emulator says " + Name(*expected.begin()), where);
 }
 
 void ExpectText(Known known, const std::string& what, const std::string& got, const std::string& expected,
-                std::source_location where) {
+                Where where) {
   Judge(known, got == expected, false, what + ": " + got + ", the emulator says " + expected, where);
 }
 

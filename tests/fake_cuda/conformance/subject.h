@@ -4,7 +4,6 @@
 // expected of it, with how we know.
 
 #include <initializer_list>
-#include <source_location>
 #include <string>
 #include <vector>
 
@@ -34,15 +33,23 @@ const Subject& TheSubject();
 // FAKECU_UB of the emulator; empty for a real driver.
 std::string UndefinedPolicy();
 
+// The place of an expectation. std::source_location, which clang 14 does not have.
+struct Where {
+  static constexpr Where Current(const char* file = __builtin_FILE(), int line = __builtin_LINE()) {
+    return {file, line};
+  }
+  const char* file;
+  int line;
+};
+
 // The emulator must answer the first of `expected`. So must a real driver answer one
 // of them, if it is documented or tested; otherwise a difference is noted, and does not fail.
 void Expect(Known known, const std::string& what, cuda::CUresult got,
-            std::initializer_list<cuda::CUresult> expected,
-            std::source_location where = std::source_location::current());
+            std::initializer_list<cuda::CUresult> expected, Where where = Where::Current());
 
 // The same for anything else, as text.
 void ExpectText(Known known, const std::string& what, const std::string& got, const std::string& expected,
-                std::source_location where = std::source_location::current());
+                Where where = Where::Current());
 
 // What was noted: differences between the driver under test and the emulator.
 const std::vector<std::string>& Differences();
