@@ -107,11 +107,12 @@ absl::Status PacketSocket::Send(std::string_view bytes, const std::vector<int>& 
 
 absl::StatusOr<Packet> PacketSocket::Receive(size_t most_bytes, Waiting waiting) const {
   const int flags = MSG_CMSG_CLOEXEC | (waiting == Waiting::kNever ? MSG_DONTWAIT : 0);
-  // Its length first: room for the longest would be written to before each.
+  // Its length first: room for the longest would be written to before each. A peer that closed its end with
+  // packets of ours unread is told by an error, once, before what it had sent.
   ssize_t length;
   do {
     length = ::recv(socket_.get(), nullptr, 0, MSG_PEEK | MSG_TRUNC | flags);
-  } while (length < 0 && errno == EINTR);
+  } while (length < 0 && (errno == EINTR || errno == ECONNRESET));
   if (length < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
     return absl::DeadlineExceededError("nothing to read");
   Packet packet;
@@ -126,7 +127,7 @@ absl::StatusOr<Packet> PacketSocket::Receive(size_t most_bytes, Waiting waiting)
   ssize_t got;
   do {
     got = ::recvmsg(socket_.get(), &header, flags);
-  } while (got < 0 && errno == EINTR);
+  } while (got < 0 && (errno == EINTR || errno == ECONNRESET));
   if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
     return absl::DeadlineExceededError("nothing to read");
   if (got >= 0) packet.fds = TakeFds(&header);  // an empty packet looks like the end, and may carry some, too

@@ -84,6 +84,7 @@ void Consumer::OnHello(const ConsumerHello& hello, const FindArena& find_arena) 
 }
 
 void Consumer::OnEmbed(const EmbedTexts& embed) {
+  if (unreachable_) return;
   if (requests_.contains(embed.id)) return Drop("two requests with one id");
   const absl::Status submitted = Submit(embed);
   for (RequestCounts* counts : {&counts_, &around_.counts}) {
@@ -156,19 +157,19 @@ void Consumer::OnDeviceLost() {
 }
 
 void Consumer::Send(const ConsumerMessage& message) {
-  if (left()) return;
+  if (unreachable_) return;
   unsent_.push_back(EncodeConsumerMessage(message));
   SendUnsent();
 }
 
 void Consumer::SendUnsent() {
-  while (!unsent_.empty() && !left()) {
+  while (!unsent_.empty()) {
     const absl::Status sent = socket_.Send(unsent_.front(), {}, Waiting::kNever);
     if (absl::IsResourceExhausted(sent)) {
       if (unsent_.size() > kMostUnsent) Drop("does not read its answers");
       return;
     }
-    if (!sent.ok()) return Leave();
+    if (!sent.ok()) return StopAnswering();
     unsent_.pop_front();
   }
 }
@@ -189,11 +190,17 @@ void Consumer::BeginLeaving() {
   if (!left()) socket_.ShutdownWrites();
 }
 
-// What it had leased is nobody's. What is under way still comes, into an arena that stays.
-void Consumer::Leave() {
-  socket_.Close();
+// What is under way still comes, into an arena that stays.
+void Consumer::StopAnswering() {
+  unreachable_ = true;
   unsent_.clear();
   for (auto& [id, request] : std::exchange(requests_, {})) request->Cancel(around_.router);
+}
+
+// What it had leased is nobody's.
+void Consumer::Leave() {
+  StopAnswering();
+  socket_.Close();
 }
 
 ConsumerArena Consumer::TakeArena() {

@@ -8,7 +8,8 @@
 //
 // The arena is this process's until its exit was seen: to free what it may still
 // have open would be undefined. Where it has said that it let go of it, and comes
-// again, it finds the same arena.
+// again, it finds the same arena. So one that hung up is heard to the end of what
+// it said, though an answer could not be sent before; nothing more is done for it.
 
 #include <cstdint>
 #include <deque>
@@ -46,8 +47,13 @@ class Consumer {
   // Gives the arena of an earlier connection of this process, where it has one; else null.
   using FindArena = std::function<ConsumerArena(const Consumer&)>;
 
-  Consumer(uint64_t number, PacketSocket socket, PeerProcess process, ConsumerSurroundings& around)
-      : number_(number), socket_(std::move(socket)), process_(std::move(process)), around_(around) {}
+  Consumer(uint64_t number, PacketSocket socket, PeerProcess process, ConsumerSurroundings& around,
+           std::chrono::steady_clock::time_point now)
+      : number_(number),
+        socket_(std::move(socket)),
+        process_(std::move(process)),
+        connected_at_(now),
+        around_(around) {}
   ~Consumer() { Leave(); }
 
   uint64_t number() const { return number_; }
@@ -91,19 +97,21 @@ class Consumer {
   void Send(const ConsumerMessage& message);
   void Refuse(const std::string& why);
   void Drop(const std::string& why);
+  void StopAnswering();
   void Leave();
 
   const uint64_t number_;
   PacketSocket socket_;
   const PeerProcess process_;
-  const std::chrono::steady_clock::time_point connected_at_ = std::chrono::steady_clock::now();
+  const std::chrono::steady_clock::time_point connected_at_;
   ConsumerSurroundings& around_;
   ConsumerArena arena_;
   std::optional<LeaseBook> book_;
   std::map<uint64_t, std::shared_ptr<ConsumerRequest>> requests_;  // by id: not told yet
   std::deque<std::string> unsent_;
   RequestCounts counts_;
-  bool closed_ = false;  // it says that it has let go of the arena
+  bool unreachable_ = false;  // no answer can be sent to it any more
+  bool closed_ = false;       // it says that it has let go of the arena
 };
 
 }  // namespace zerohop

@@ -113,8 +113,8 @@ void ConsumerDesk::LetIn() {
       spdlog::warn("a consumer is not let in: {}", std::string(process.status().message()));
       continue;
     }
-    consumers_.push_back(
-        std::make_unique<Consumer>(++last_number_, *std::move(socket), *std::move(process), around_));
+    consumers_.push_back(std::make_unique<Consumer>(++last_number_, *std::move(socket), *std::move(process),
+                                                    around_, Clock::now()));
   }
 }
 

@@ -33,6 +33,8 @@ class CopyEngine::Thread {
   void Put(Landing landing) { Put(std::move(landing), &Batch::landings); }
   void Put(Gathering gathering) { Put(std::move(gathering), &Batch::gatherings); }
   bool HangsSince(Clock::time_point before);
+  // Of a lost device: what waits was never asked for, so its regions go back; and so does what comes.
+  void GiveBackWaiting();
   // False when it does not end.
   bool Stop();
 
@@ -41,6 +43,7 @@ class CopyEngine::Thread {
   void Put(Copy copy, std::vector<Copy> Batch::*where) {
     {
       std::lock_guard lock(mutex_);
+      if (refuses_) return;
       (waiting_.*where).push_back(std::move(copy));
     }
     changed_.notify_all();
@@ -53,18 +56,18 @@ class CopyEngine::Thread {
   void TellDone();
   bool MayGoOn();
   bool Stopped();
-  void OnLost(std::string reason);
+  void OnLost();
 
   DeviceReturn* const home_;  // not once left alone
   const std::shared_ptr<const CudaDevice> device_;
   const std::chrono::nanoseconds deadline_;
   const BellRinger bell_;
   CudaStream stream_;
-  Batch batch_;              // of the thread
-  std::vector<Batch> kept_;  // a lost device may still read and write there
-  std::mutex mutex_;         // the members below
+  Batch batch_;       // of the thread; once submitted to a device that is then lost, it stays
+  std::mutex mutex_;  // the members below
   std::condition_variable changed_;
   Batch waiting_;
+  bool refuses_ = false;
   Clock::time_point busy_since_ = Clock::now();
   bool stop_ = false;
   bool left_alone_ = false;
@@ -103,8 +106,9 @@ void CopyEngine::Gather(Gathering gathering) {
 
 // To submit a batch and to wait for it may take the deadline each.
 void CopyEngine::Judge(Clock::time_point now) {
-  if (!home_.lost() && thread_->HangsSince(now - 2 * home_.deadline()))
-    home_.Lose("the driver does not return from copying rows");
+  if (home_.lost() || !thread_->HangsSince(now - 2 * home_.deadline())) return;
+  home_.Lose("the driver does not return from copying rows");
+  thread_->GiveBackWaiting();
 }
 
 bool CopyEngine::Thread::HangsSince(Clock::time_point before) {
@@ -125,9 +129,14 @@ void CopyEngine::Thread::Run() {
   if (!MayGoOn()) return;
   if (!entered.ok()) home_->Lose(std::string(entered.message()));
   while (TakeBatch()) {
-    const absl::Status home = home_->lost() ? absl::UnavailableError(home_->reason()) : absl::OkStatus();
+    const bool lost = home_->lost();
     if (!MayGoOn()) return;  // what was read of our makers was read before they go
-    absl::Status copied = home.ok() ? CopyBatch() : home;
+    if (lost) {
+      batch_ = Batch();
+      OnLost();
+      break;
+    }
+    const absl::Status copied = CopyBatch();
     if (!MayGoOn()) return;
     if (copied.ok()) {
       TellDone();
@@ -135,7 +144,9 @@ void CopyEngine::Thread::Run() {
       home_->LeaveToTheEnd();
       break;
     } else {
-      OnLost(std::string(copied.message()));
+      // The batch stays, all of it: some copy may run, and the device still read and write there.
+      home_->Lose(std::string(copied.message()));
+      OnLost();
       break;
     }
   }
@@ -160,12 +171,16 @@ void CopyEngine::Thread::TellDone() {
   batch_ = Batch();
 }
 
-void CopyEngine::Thread::OnLost(std::string reason) {
-  home_->Lose(std::move(reason));
+void CopyEngine::Thread::OnLost() {
   bell_.Ring();  // the lanes are looked at, and found lost
-  do {
-    kept_.push_back(std::exchange(batch_, Batch()));
-  } while (TakeBatch());
+  GiveBackWaiting();
+}
+
+void CopyEngine::Thread::GiveBackWaiting() {
+  Batch waiting;  // goes after the lock
+  std::lock_guard lock(mutex_);
+  refuses_ = true;
+  std::swap(waiting, waiting_);
 }
 
 bool CopyEngine::Thread::Stopped() {

@@ -10,7 +10,9 @@
 //
 // Both on any thread, under any lock: they do not wait for the device. A device
 // that fails, or does not finish within the deadline, is lost
-// (DeviceReturn::Lose); what was on its way then is never told as done.
+// (DeviceReturn::Lose); what was on its way then is never told as done, and of
+// that a batch stays that was submitted, even in part: the device may still read
+// and write there. What was not asked for is given back.
 
 #include <chrono>
 #include <condition_variable>

@@ -59,8 +59,10 @@ end:
        MoveCopies(RUNS, ASTRAY);
        MoveCopies(ARRIVED, KEPT) }
 #endif
-  // Once lost nothing is submitted.
-  :: d_step { waiting > 0 && running + arrived == 0 && lost -> SEEN; MoveCopies(WAITS, KEPT) }
+#ifndef MUTANT_KEEP_WAITING
+  // Once lost nothing is submitted: GiveBackWaiting, also behind what never ends.
+  :: d_step { waiting > 0 && lost -> SEEN; MoveCopies(WAITS, NONE) }
+#endif
   od
 }
 

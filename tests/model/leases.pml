@@ -21,7 +21,7 @@
 //   3. rows that are leased are whole and the request's own, until they are given back or their arena is let go
 //      of; hanging up alone does not end that;
 //   4. no arena is freed while it is open, and none goes to another process. Nor is one made anew for who
-//      has let go of its old one, and was heard to;
+//      has let go of its old one and said so, once its end was heard;
 //   5. when nothing can happen any more (AtTheEnd), every request of those who are there has its end, whoever
 //      keeps leases; places are taken by leases alone, regions by none; and when all processes are gone nothing
 //      is left, but what a lost device or one left to the end may still write to. All runs end, so that is every run.
@@ -157,7 +157,7 @@ typedef Conn {
   // In the socket:
   byte offer; bool closing;
   // Of the desk:
-  bool heard; bool left; bool closed; byte arena; byte taken[PLACES]
+  bool heard; bool unreachable; bool left; bool closed; byte arena; byte taken[PLACES]
 }
 Conn conn[MAX_CONNS];
 #define IS_OPEN(a) (conn[0].opened == (a) + 1 || conn[1].opened == (a) + 1 || \

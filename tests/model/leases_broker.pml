@@ -26,13 +26,25 @@ inline Cancel(r) {
   fi
 }
 
+// Consumer::StopAnswering.
+inline StopAnswering(c) {
+  conn[c].unreachable = true;
+  for (it : 0 .. REQUESTS - 1) {
+    if
+    :: req[it].conn == c && req[it].stage == ACCEPTED -> SEEN; Cancel(it); req[it].stage = NOBODYS
+    :: else
+    fi
+  };
+  skip
+}
+
 // Consumer::Leave. The socket is closed: what was said and not heard is lost.
 inline Leave(c) {
+  StopAnswering(c);
   conn[c].left = true;
   conn[c].closing = false;
   for (it : 0 .. REQUESTS - 1) {
     if
-    :: req[it].conn == c && req[it].stage == ACCEPTED -> SEEN; Cancel(it); req[it].stage = NOBODYS
     :: req[it].conn == c && (req[it].stage == SENT || req[it].stage == BACK || req[it].stage == AGAIN) ->
        SEEN; req[it].stage = NOBODYS
     :: else
@@ -41,11 +53,17 @@ inline Leave(c) {
   skip
 }
 
-// Consumer::Send, of what sets `r` to a stage. Who has hung up, or may not be written to, is left.
+// Consumer::Send, of what sets `r` to a stage. Who has hung up, or may not be written to, is heard to its end.
+#ifdef MUTANT_LEAVE_UNHEARD
+#define FAIL_TO_TELL(c) Leave(c)
+#else
+#define FAIL_TO_TELL(c) StopAnswering(c)
+#endif
 inline Tell(r, how) {
   req[r].stage = how;
   if
-  :: conn[req[r].conn].client == HUNG || leaving -> SEEN; req[r].stage = NOBODYS; at = req[r].conn; Leave(at)
+  :: conn[req[r].conn].client == HUNG || leaving ->
+     SEEN; req[r].stage = NOBODYS; at = req[r].conn; FAIL_TO_TELL(at)
   :: else -> SEEN
   fi
 }
@@ -83,9 +101,9 @@ inline FindArena(c) {
 
 // DeviceReturn::MakeArena.
 inline MakeArena(c) {
-  // Claim 4. Who was left because an answer could not be sent was not heard to have let go, and gets a new one.
+  // Claim 4. Whose end was not heard yet gets a new one.
   for (other : 0 .. PROCESSES * 2 - 1) {
-    assert(!(OWNER(other) == OWNER(c) && !gone[OWNER(c)] && conn[other].left && conn[other].closed &&
+    assert(!(OWNER(other) == OWNER(c) && !gone[OWNER(c)] && conn[other].left && conn[other].said &&
              conn[other].arena != 0 && USES(conn[other].arena - 1) == 1))
   }
   ar = 0;
@@ -107,13 +125,13 @@ inline Offer(c) {
   :: else ->
      conn[c].arena = ar;
      if
-     :: conn[c].client == HUNG || leaving -> SEEN; Leave(c)
+     :: conn[c].client == HUNG || leaving -> SEEN; StopAnswering(c)
      :: else -> SEEN; conn[c].offer = ar
      fi
   fi
 }
 
-// Consumer::Submit, LeaseBook::Reserve.
+// Consumer::OnEmbed, Submit, LeaseBook::Reserve.
 inline Submit(r) {
   pl = 0;
   do
@@ -121,8 +139,9 @@ inline Submit(r) {
   :: else -> break
   od;
   if
-  :: draining || lost -> SEEN; Tell(r, FAILED)
-  :: !draining && !lost && pl == PLACES -> SEEN; Tell(r, FAILED)
+  :: conn[req[r].conn].unreachable -> SEEN; req[r].stage = NOBODYS
+  :: !conn[req[r].conn].unreachable && (draining || lost) -> SEEN; Tell(r, FAILED)
+  :: !conn[req[r].conn].unreachable && !draining && !lost && pl == PLACES -> SEEN; Tell(r, FAILED)
   :: else ->
      SEEN;
      conn[req[r].conn].taken[pl] = TAG(r);
@@ -379,6 +398,17 @@ inline TellDone(from) {
   skip
 }
 
+// What was not submitted: its rows go, and nobody is told.
+inline GiveBack(from) {
+  for (it : 0 .. REQUESTS - 1) {
+    if
+    :: req[it].gather == from -> req[it].gather = NONE; req[it].ticket = ENDED; ReleaseRows(it)
+    :: else
+    fi
+  };
+  skip
+}
+
 proctype CopyEngine() {
 end:
   do
@@ -416,8 +446,10 @@ end:
        MoveGathers(RUNS, ASTRAY);
        MoveGathers(ARRIVED, KEPT) }
 #endif
-  // Once lost nothing is submitted.
-  :: d_step { ANY(WAITS) && !ANY(RUNS) && !ANY(ARRIVED) && lost -> SEEN; MoveGathers(WAITS, KEPT) }
+#ifndef MUTANT_KEEP_WAITING_ROWS
+  // Once lost nothing is submitted: GiveBackWaiting, also behind what never ends.
+  :: d_step { ANY(WAITS) && lost -> SEEN; GiveBack(WAITS) }
+#endif
   od
 }
 

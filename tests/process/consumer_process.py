@@ -1,7 +1,7 @@
 """A consumer of rows on the GPU, written from the protocol alone (shm/consumer/consumer_message.h), to be told what to do.
 
 Reads one JSON command a line, answers each with one line:
-    {"do": "say", "message": {…} or "any text"}   sends a packet
+    {"do": "say", "message": {…} or "any text"}   sends a packet; where "may_fail", to nobody, too
     {"do": "hear"}                                 the next packet; null at the end of the connection
     {"do": "open"}                                 opens the arena of the last offer
     {"do": "take", "arena": …}                     as an offer would, of an arena that is another's
@@ -43,8 +43,12 @@ class Process:
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.socket.connect(path)
 
-    def say(self, message):
-        self.socket.send((message if isinstance(message, str) else json.dumps(message)).encode())
+    def say(self, message, may_fail=False):
+        try:
+            self.socket.send((message if isinstance(message, str) else json.dumps(message)).encode())
+        except ConnectionError:
+            if not may_fail:
+                raise
 
     def hear(self):
         try:

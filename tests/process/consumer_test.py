@@ -399,6 +399,19 @@ class Deaths(WithConsumers):
             consumer.give_back(kept)  # of the connection before: nobody's
             self.check_works(consumer)
 
+    def test_one_who_let_go_and_hung_up_before_it_could_be_answered_finds_its_arena_too(self):
+        with self.served() as (server, consumer):
+            pid = server.process.pid
+            allocations = server.gpu.count("allocations", pid)
+            consumer.do("close")
+            with stopped([pid]):
+                consumer.begin([])  # is refused at once, to nobody
+                consumer.say({"type": "closed"})
+                consumer.do("connect", path=self.path)
+            consumer.hello(server)
+            self.assertEqual(server.gpu.count("allocations", pid), allocations)
+            self.check_works(consumer)
+
     def test_a_process_that_may_still_read_its_arena_gets_another(self):
         with self.served() as (server, consumer):
             kept = consumer.embed(["kept"])
@@ -490,7 +503,7 @@ class Lies(WithConsumers):
     def check_is_let_go(self, server, *messages, reason):
         with Consumer(server, self.path) as liar:
             for message in messages:
-                liar.say(message)
+                liar.do("say", message=message, may_fail=True)  # it may be let go before the last
             heard = []
             while (message := liar.hear()) is not None:
                 heard.append(message)

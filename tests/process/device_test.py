@@ -5,6 +5,7 @@ before the device has finished is a wrong row.
 """
 
 import os
+import pathlib
 import signal
 import subprocess
 import tempfile
@@ -20,6 +21,9 @@ from server import BIN, PATIENCE_S, Server, echo_rows, field_of, rows_of, until
 NOTHING_GIVEN_BACK = {"ASAN_OPTIONS": "detect_leaks=0"}
 PROOF_BYTES = 8  # that an importer reads of an arena, once
 TEXTS = [f"text {i}" for i in range(100)]
+# A build without kernels copies rows to where they go instead of launching.
+KERNEL = pathlib.Path(BIN).parent / "replica_shim" / "cuda" / "pool_kernel.fatbin"
+HAS_KERNELS = unittest.skipUnless(KERNEL.exists(), "a build without kernels")
 
 
 def serve(return_path, *flags, **options):
@@ -165,6 +169,38 @@ class Failures(unittest.TestCase):
                 server.wait_healthy(2)
                 self.assertEqual(paths(server), [path] * 2)
                 self.assertIn("CUDA_ERROR_ILLEGAL_ADDRESS", field_of(server.info().replica_infos[0], "last_death"))
+
+    @HAS_KERNELS
+    def test_a_launch_that_fails_for_good_ends_its_replica(self):
+        broken = "cuLaunchKernel:err=719; cuStreamQuery:err=719"  # what is asked afterwards fails, too
+        for path in ("cuda_ipc", "host"):
+            with self.subTest(path=path), serve(path) as server:
+                victim = server.replica_pids()[0]
+                self.check_under_load(server, lambda: server.gpu.break_(broken, victim),
+                                      lambda: self.restarts(server)[0] > 0, "it is replaced")
+                server.wait_healthy(2)
+                self.assertEqual(paths(server), [path] * 2)
+                self.assertIn("CUDA_ERROR_LAUNCH_FAILED", field_of(server.info().replica_infos[0], "last_death"))
+
+    @HAS_KERNELS
+    def test_a_launch_that_fails_once_loses_no_request_and_no_replica(self):
+        for path in ("cuda_ipc", "host"):
+            with self.subTest(path=path), serve(path) as server:
+                victim = server.replica_pids()[0]
+                self.check_under_load(server, lambda: server.gpu.break_("cuLaunchKernel:nth=1:err=701", victim),
+                                      lambda: server.gpu.count("faults", victim) == 1, "it failed")
+                self.assertEqual(self.restarts(server), [0, 0])
+
+    @HAS_KERNELS
+    def test_a_replica_whose_launches_all_fail_leaves_its_work_to_others_and_is_replaced(self):
+        for path in ("cuda_ipc", "host"):
+            with self.subTest(path=path), serve(path) as server:
+                victim = server.replica_pids()[0]
+                self.check_under_load(server, lambda: server.gpu.break_("cuLaunchKernel:err=701", victim),
+                                      lambda: self.restarts(server)[0] > 0, "it is replaced")
+                server.wait_healthy(2)
+                self.assertEqual(paths(server), [path] * 2)
+                self.assertIn("others", field_of(server.info().replica_infos[0], "last_death"))
 
     def test_a_replica_whose_device_hangs_is_replaced(self):
         with serve("cuda_ipc", "--step-timeout=1") as server:

@@ -17,7 +17,9 @@
 namespace zerohop {
 namespace {
 
+using testing::ElementsAre;
 using testing::HasSubstr;
+using testing::UnorderedElementsAre;
 
 constexpr uint32_t kDim = 128;  // one row fills the least that the allocator gives
 constexpr char kNeverDone[] = "cuStreamQuery:err=600";
@@ -284,6 +286,91 @@ TEST_F(DeviceLaneTest, RowsThatFellBackToTheHostReachAConsumerToo) {
             cuda::CUDA_SUCCESS);
   ASSERT_EQ(device->driver().cuStreamSynchronize(stream.get()), cuda::CUDA_SUCCESS);
   EXPECT_EQ(staging.data()[511], std::byte{7});
+}
+
+// What a lost device was asked for, and what it was not.
+class LostCopiesTest : public DeviceLaneTest {
+ protected:
+  explicit LostCopiesTest(std::chrono::nanoseconds deadline = std::chrono::hours(1))
+      : DeviceLaneTest(deadline) {}
+
+  static std::shared_ptr<LaneMemory> MakeHostLane(const BrokerBell& bell) {
+    auto made = std::make_shared<BrokerLane>(Must(BrokerLane::Create({8, 1, 2}, SmallGeometry())));
+    return std::make_shared<LaneMemory>(std::move(made), bell.ringer());
+  }
+  // Of rows by host, a block for each offset; nobody is told that they are done.
+  void Gather(std::initializer_list<uint64_t> offsets) {
+    RowBlocks blocks;
+    for (const uint64_t offset : offsets) blocks.emplace_back(by_host, offset, 512);
+    copies->Gather({std::move(blocks), arena, 0, [] { ADD_FAILURE() << "told as done"; }});
+  }
+  // One that the device does not end: what comes is not submitted.
+  void HoldUp() {
+    const uint64_t before = Count("faults");
+    Break(kNeverDone);
+    Gather({0});
+    while (Count("faults") == before) std::this_thread::yield();  // it is looked at, so it was submitted
+  }
+  // Until what waited is given back: what comes then is, too.
+  void WaitUntilGivenBack() {
+    auto other = MakeHostLane(bell);
+    const std::weak_ptr<LaneMemory> gone = other;
+    copies->Land({std::move(other), 0, 512, 0});
+    while (!gone.expired()) std::this_thread::yield();
+  }
+  std::vector<uint64_t> Released() {
+    std::vector<uint64_t> all;
+    for (uint64_t offset; by_host->TakeReleased(&offset);) all.push_back(offset);
+    return all;
+  }
+
+  std::shared_ptr<LaneMemory> by_host = MakeHostLane(bell);
+  std::shared_ptr<const DeviceArena> arena =
+      std::make_shared<const DeviceArena>(Must(DeviceArena::Export(device, 2 << 20)));
+};
+
+TEST_F(LostCopiesTest, KeepTheRegionThatIsReadAndGiveBackThoseThatWait) {
+  HoldUp();
+  Gather({512});
+  Gather({1024, 1536});
+  auto landing = MakeHostLane(bell);
+  const std::weak_ptr<LaneMemory> gone = landing;
+  copies->Land({std::move(landing), 0, 512, 0});
+  Break("cuStreamQuery:err=700");
+  WaitUntilGivenBack();
+  EXPECT_TRUE(home.lost());
+  EXPECT_THAT(Released(), UnorderedElementsAre(512, 1024, 1536));
+  EXPECT_TRUE(gone.expired()) << "a lane is kept, whose rows nobody asked for";
+}
+
+TEST_F(LostCopiesTest, KeepABatchThatWasSubmittedInPart) {
+  Break("cuMemcpyHtoDAsync:nth=2:err=2");
+  Gather({0, 512});
+  while (!home.lost()) std::this_thread::yield();
+  WaitUntilGivenBack();
+  EXPECT_TRUE(Released().empty()) << "its first copy may still run";
+}
+
+TEST_F(LostCopiesTest, KeepNothingOfADeviceThatWasLostBefore) {
+  home.Lose("a test");
+  WaitUntilGivenBack();
+  Gather({0});
+  EXPECT_THAT(Released(), ElementsAre(0));
+}
+
+class HastyLostCopiesTest : public LostCopiesTest {
+ protected:
+  HastyLostCopiesTest() : LostCopiesTest(std::chrono::nanoseconds(0)) {}
+};
+
+TEST_F(HastyLostCopiesTest, GiveBackWhatWaitsBehindADriverThatDoesNotReturn) {
+  Break("cuMemcpyHtoDAsync:nth=2:hang");
+  const uint64_t before = Count("faults");
+  Gather({0, 512});
+  while (Count("faults") == before) std::this_thread::yield();  // from here on it hangs
+  Gather({1024});
+  while (!home.lost()) copies->Judge(CopyEngine::Clock::now());
+  EXPECT_THAT(Released(), ElementsAre(1024));
 }
 
 class HastyDeviceLaneTest : public DeviceLaneTest {
