@@ -10,6 +10,7 @@
 
 #include "absl/synchronization/mutex.h"
 #include "bench/shallow_wire.h"
+#include "bench/shared_packets.h"
 
 namespace zerohop::bench {
 namespace {
@@ -32,16 +33,18 @@ void AddArguments(const std::vector<std::string>& arguments, grpc::ServerBuilder
 
 // Until an event without a call says that the server has stopped. The thread
 // shuts its own queue down, and no call proceeds after that: none can wait on
-// a queue that takes nothing more.
-void ServeQueue(grpc::ServerCompletionQueue& queue) {
+// a queue that takes nothing more. Without `connections`, no packets are shared.
+void ServeQueue(grpc::ServerCompletionQueue& queue, const Connections* connections) {
+  AnswerTurns turns(queue, connections);
   bool serving = true;
   void* call = nullptr;
-  for (bool ok = false; queue.Next(&call, &ok);) {
+  for (bool ok = false; turns.Next(&call, &ok);) {
     if (call == nullptr) {
       serving = false;
+      turns.EndTurn();
       queue.Shutdown();
     } else if (serving) {
-      static_cast<EncodeCall*>(call)->Proceed(ok);
+      turns.Proceed(*static_cast<EncodeCall*>(call), ok);
     }
   }
 }
@@ -117,13 +120,19 @@ int ServeUntilSignal(const char* program, const AsyncServerOptions& options, grp
   builder.SetMaxReceiveMessageSize(kMaxMessageBytes);
   builder.SetMaxSendMessageSize(kMaxMessageBytes);
   AddArguments(options.arguments, builder);
-  builder.AddListeningPort(unix_socket ? options.address : options.address + ":" + std::to_string(port),
-                           grpc::InsecureServerCredentials(), unix_socket ? nullptr : &port);
+  Connections connections;
+  std::optional<OwnPort> own_port;
+  if (options.gather) {
+    own_port.emplace(builder, connections);
+  } else {
+    builder.AddListeningPort(unix_socket ? options.address : options.address + ":" + std::to_string(port),
+                             grpc::InsecureServerCredentials(), unix_socket ? nullptr : &port);
+  }
   builder.RegisterService(&service);
   std::vector<std::unique_ptr<grpc::ServerCompletionQueue>> queues;
   for (int i = 0; make_call && i < options.cq_threads; ++i) queues.push_back(builder.AddCompletionQueue());
   const std::unique_ptr<grpc::Server> server = builder.BuildAndStart();
-  if (server == nullptr) {
+  if (server == nullptr || (own_port && !own_port->Listen(options.address, port).ok())) {
     std::fprintf(stderr, "%s: cannot listen on %s port %d\n", program, options.address.c_str(), options.port);
     return 1;
   }
@@ -132,7 +141,8 @@ int ServeUntilSignal(const char* program, const AsyncServerOptions& options, grp
   std::vector<std::jthread> threads;
   for (const auto& queue : queues) {
     for (int i = 0; i < options.calls; ++i) calls.push_back(make_call(*queue));
-    threads.emplace_back([&queue = *queue] { ServeQueue(queue); });
+    threads.emplace_back(
+        [&queue = *queue, known = options.gather ? &connections : nullptr] { ServeQueue(queue, known); });
   }
   if (unix_socket) {
     std::printf("listening on %s\n", options.address.c_str());
@@ -144,6 +154,7 @@ int ServeUntilSignal(const char* program, const AsyncServerOptions& options, grp
   const sigset_t ending = EndingSignals();
   int signal = 0;
   sigwait(&ending, &signal);
+  own_port.reset();
   server->Shutdown(std::chrono::system_clock::now());
   std::vector<grpc::Alarm> stops(queues.size());
   for (size_t i = 0; i < queues.size(); ++i) {

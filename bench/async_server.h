@@ -23,6 +23,7 @@ struct AsyncServerOptions {
   int cq_threads = 1;                  // one beats two on two cores, where the client needs the other
   int calls = 64;                      // Encode calls that wait for a request, per thread
   std::vector<std::string> arguments;  // channel arguments KEY=INTEGER, for experiments
+  bool gather = false;  // answers share packets (shared_packets.h); for calls whose Begin answers
 };
 
 using RawService =
@@ -39,6 +40,10 @@ class EncodeCall {
 
   // The event that this call waited for has happened; `ok` as gRPC gives it.
   void Proceed(bool ok);
+  // It waits for a request: the next event brings one, where it is `ok`.
+  bool listening() const { return state_ == State::kListening; }
+  // Of its request.
+  std::string peer() const { return context_->peer(); }
 
  protected:
   // request() is there: Finish, or wait on queue() for one event with this

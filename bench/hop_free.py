@@ -5,8 +5,10 @@ Question: what does a request through broker, lane and replica cost, beside a
           gRPC server that answers by itself?
 Load:     load_generator, closed loop, one prompt of 40 characters, 4 channels,
           concurrency 1, 16 and 256; every answer verified.
-Baseline: no_hop_server in the same run: async with one completion-queue
-          thread, and its other variants with --variants.
+Baseline: no_hop_server in the same run, async with one completion-queue
+          thread, twice: as it is, with a packet for each answer; and with
+          --gather, where answers that are ready together share packets, as
+          zerohop's do. With --variants its others, too.
 Machine:  client and servers share the cores; only ratios within a run count.
 """
 
@@ -15,8 +17,11 @@ import shlex
 import bench_run
 import sides
 
-VARIANTS = {
+BASELINES = {
     "no hop": [],
+    "no hop, sharing packets": ["--gather"],
+}
+VARIANTS = {
     "no hop, two queues": ["--cq-threads", "2"],
     "no hop, sync": ["--sync"],
 }
@@ -28,7 +33,7 @@ def parse():
     parser.add_argument("--dim", default=768, type=int, help="floats per answer, both sides")
     parser.add_argument("--model", default="echo", help="model_name of the requests")
     parser.add_argument("--ours-command", help="another server in place of zerohop; {port} is put in")
-    parser.add_argument("--variants", action="store_true", help="measure every variant of the no-hop server")
+    parser.add_argument("--variants", action="store_true", help="measure the no-hop server's variants, too")
     parser.add_argument("--concurrency", default=[1, 16, 256], type=bench_run.numbers)
     parser.add_argument("--rounds", default=7, type=int)
     parser.add_argument("--seconds", default=3.0, type=float, help="counted, of every sample")
@@ -51,14 +56,13 @@ def start_ours(options):
 
 def start_all(options, servers):
     """Appends every side to `servers`, ours last."""
-    for name, flags in VARIANTS.items():
-        if options.variants or not flags:
-            servers.append(sides.no_hop(options, flags, name, options.dim))
+    for name, flags in (BASELINES | VARIANTS if options.variants else BASELINES).items():
+        servers.append(sides.no_hop(options, flags, name, options.dim))
     servers.append(start_ours(options))
 
 
-def compare_all(samples, baselines):
-    """Rows against every baseline; targets only against the first, which is the best one."""
+def compare_all(samples, names):
+    """Rows against every no-hop server in `names`; targets only against the baselines."""
     rows = []
     for (side, load), ours in samples.items():
         if side != "zerohop":
@@ -68,11 +72,11 @@ def compare_all(samples, baselines):
         else:
             question, metric, target = "requests/s", "requests_per_second", (">=", 0.90)
         added_target = ("<=", 3) if load == "c=16" else None
-        for name in baselines:
-            theirs, best = samples[name, load], name == baselines[0]
-            rows.append(bench_run.compare(question, load, metric, ours, theirs, name, target if best else None))
+        for name in names:
+            theirs, counts = samples[name, load], name in BASELINES
+            rows.append(bench_run.compare(question, load, metric, ours, theirs, name, target if counts else None))
             rows.append(bench_run.compare("server CPU added, µs", load, "server_cpu_us_per_request", ours, theirs,
-                                          name, added_target if best else None, difference=True))
+                                          name, added_target if counts else None, difference=True))
     return rows
 
 
