@@ -86,6 +86,11 @@ Said Say(const absl::Status& status) {
   return {status.ok() ? "" : absl::StatusCodeToString(status.code()), std::string(status.message())};
 }
 
+std::optional<std::chrono::nanoseconds> Within(std::optional<double> seconds) {
+  if (!seconds) return std::nullopt;
+  return std::chrono::nanoseconds(static_cast<int64_t>(*seconds * 1e9));
+}
+
 class NativeConsumer {
  public:
   NativeConsumer() = default;
@@ -93,9 +98,9 @@ class NativeConsumer {
   NativeConsumer& operator=(const NativeConsumer&) = delete;
   ~NativeConsumer() { Close(); }
 
-  Said Connect(const std::string& path, const std::string& device) {
+  Said Connect(const std::string& path, const std::string& device, std::optional<double> timeout) {
     const nb::gil_scoped_release released;
-    auto consumer = GpuConsumer::Connect(path, device);
+    auto consumer = GpuConsumer::Connect(path, device, Within(timeout));
     if (!consumer.ok()) return Say(consumer.status());
     consumer_ = *std::move(consumer);
     return Say(absl::OkStatus());
@@ -104,10 +109,8 @@ class NativeConsumer {
                                                     std::optional<double> timeout) {
     std::shared_ptr<GpuConsumer> consumer = consumer_;  // another thread may close
     if (consumer == nullptr) return {std::nullopt, Say(absl::CancelledError("the consumer is closed"))};
-    std::optional<std::chrono::nanoseconds> within;
-    if (timeout) within = std::chrono::nanoseconds(static_cast<int64_t>(*timeout * 1e9));
     const nb::gil_scoped_release released;
-    auto lease = consumer->Embed(texts, within);
+    auto lease = consumer->Embed(texts, Within(timeout));
     consumer.reset();
     if (!lease.ok()) return {std::nullopt, Say(lease.status())};
     return {NativeRows(*std::move(lease)), Say(absl::OkStatus())};
@@ -138,7 +141,7 @@ NB_MODULE(_consumer, module) {
            nb::sig("def array_interface(self) -> dict[str, object]"));
   nb::class_<NativeConsumer>(module, "NativeConsumer", "A connection to a server on this host.")
       .def(nb::init<>())
-      .def("connect", &NativeConsumer::Connect, "path"_a, "device"_a)
+      .def("connect", &NativeConsumer::Connect, "path"_a, "device"_a, "timeout"_a.none())
       .def("embed", &NativeConsumer::Embed, "texts"_a, "timeout"_a.none())
       .def("close", &NativeConsumer::Close);
 }

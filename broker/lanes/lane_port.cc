@@ -192,7 +192,11 @@ void LanePort::LearnPace(const Completion& completion, const Shard& shard) {
   busy_ns_ += (busy - busy_ns_) / 8;
   ns_per_token_ = pace < ns_per_token_ / 2 ? pace : ns_per_token_ + (pace - ns_per_token_) / 8;
   // Where a batch takes long, however many tokens are in it, nothing is a trifle.
-  trifle_tokens_ = busy_ns_ > kWakeNs ? 0 : static_cast<uint64_t>(kWakeNs / std::max(ns_per_token_, 1e-3));
+  trifle_tokens_ = TakesLong() ? 0 : static_cast<uint64_t>(kWakeNs / std::max(ns_per_token_, 1e-3));
+}
+
+bool LanePort::TakesLong() const {
+  return busy_ns_ > kWakeNs;
 }
 
 bool LanePort::RoomIsScarce() {

@@ -101,6 +101,8 @@ class LanePort {
   uint64_t burden() const {
     return tokens_ <= trifle_tokens_ && shards_in_flight() <= kMostTrifles ? 0 : tokens_;
   }
+  // Whether a batch takes longer than to wake a replica that sleeps. False while that is not known.
+  bool TakesLong() const;
   uint32_t shards_in_flight() const { return static_cast<uint32_t>(slots_.size() - free_slots_.size()); }
   const LaneIdentity& identity() const { return memory_->lane().identity(); }
   Seclusion seclusion = Seclusion::kNone;  // the router's

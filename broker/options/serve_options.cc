@@ -132,13 +132,12 @@ void DescribeEngine(CLI::App& app, Flags& f) {
   app.add_option(
          "--return", f.return_path,
          "How rows come from an engine on a GPU; host: the replica copies them; cuda_ipc: they stay on "
-         "the device, and the server copies them; auto: host")
+         "the device, and the server copies them; auto: cuda_ipc with --consumer-socket, else host")
       ->check(CLI::IsMember({"auto", "host", "cuda_ipc"}))
       ->group("Engine");
-  app.add_option(
-         "--consumer-socket", f.consumer_socket,
-         "cuda_ipc: path of the unix socket where processes on this GPU get embeddings that stay on it; "
-         "made with mode 0600")
+  app.add_option("--consumer-socket", f.consumer_socket,
+                 "Path of the unix socket where processes on this GPU get embeddings that stay on it; "
+                 "made with mode 0600")
       ->group("Engine");
   app.add_option("--lease-arena-mib", f.lease_arena_mib,
                  "Memory of the device for embeddings that one such process holds; a power of two")
@@ -235,7 +234,8 @@ SupervisorOptions SupervisorFrom(const Flags& f, nanoseconds spin) {
 
 DeviceOptions DeviceFrom(const Flags& f) {
   DeviceOptions options;
-  options.cuda_ipc = f.return_path == "cuda_ipc";
+  // For answers that leave the host, cuda_ipc gains nothing; consumers need it.
+  options.cuda_ipc = f.return_path == "cuda_ipc" || (f.return_path == "auto" && !f.consumer_socket.empty());
   if (options.cuda_ipc && f.replica_mode == "attach") {
     Refuse(
         "--return cuda_ipc is for spawned replicas: attached ones outlive the memory that they would open");
@@ -245,9 +245,9 @@ DeviceOptions DeviceFrom(const Flags& f) {
 }
 
 ConsumerOptions ConsumersFrom(const Flags& f) {
-  if (!f.consumer_socket.empty() && f.return_path != "cuda_ipc") {
+  if (!f.consumer_socket.empty() && f.return_path == "host") {
     Refuse(
-        "--consumer-socket is for --return cuda_ipc: embeddings that come to the host are not on the device");
+        "--consumer-socket is not for --return host: embeddings that come to the host are not on the device");
   }
   if (!std::has_single_bit(f.lease_arena_mib)) {
     Refuse("--lease-arena-mib: expected a power of two, got " + std::to_string(f.lease_arena_mib));

@@ -1,5 +1,9 @@
 #include "shm/consumer/gpu_consumer.h"
 
+#include <poll.h>
+
+#include <algorithm>
+#include <cerrno>
 #include <utility>
 
 #include "shm/row.h"
@@ -7,6 +11,31 @@
 
 namespace zerohop {
 namespace {
+
+using Deadline = std::optional<std::chrono::steady_clock::time_point>;
+
+Deadline In(std::optional<std::chrono::nanoseconds> timeout) {
+  const auto now = std::chrono::steady_clock::now();
+  if (!timeout || *timeout > std::chrono::steady_clock::time_point::max() - now) return std::nullopt;
+  return now + *timeout;
+}
+
+// Until the socket may be read from, or written to. False where the deadline comes first.
+bool Await(const PacketSocket& socket, short what, const Deadline& deadline) {
+  for (;;) {
+    int at_most = -1;
+    if (deadline) {
+      const auto left =
+          std::chrono::ceil<std::chrono::milliseconds>(*deadline - std::chrono::steady_clock::now());
+      at_most = static_cast<int>(std::clamp<int64_t>(left.count(), 0, 60'000));
+    }
+    pollfd entry{socket.fd(), what, 0};
+    const int ready = ::poll(&entry, 1, at_most);
+    if (ready > 0) return true;
+    if (ready < 0 && errno != EINTR) return true;  // the call that follows says what is wrong
+    if (ready == 0 && std::chrono::steady_clock::now() >= *deadline) return false;
+  }
+}
 
 absl::StatusOr<ConsumerMessage> Hear(const PacketSocket& socket) {
   auto packet = socket.Receive(kMaxConsumerMessageBytes, Waiting::kUntilDone);
@@ -22,9 +51,23 @@ absl::Status Say(const PacketSocket& socket, const ConsumerMessage& message) {
   return socket.Send(EncodeConsumerMessage(message), {}, Waiting::kUntilDone);
 }
 
-absl::StatusOr<ArenaHandle> Introduce(const PacketSocket& socket, const CudaDevice& device) {
+absl::Status SendBefore(const PacketSocket& socket, std::string_view bytes, const Deadline& deadline) {
+  for (;;) {
+    const absl::Status sent = socket.Send(bytes, {}, Waiting::kNever);
+    if (sent.ok()) return sent;
+    if (!absl::IsResourceExhausted(sent))
+      return absl::UnavailableError("the server is gone: " + std::string(sent.message()));
+    if (!Await(socket, POLLOUT, deadline))
+      return absl::DeadlineExceededError("the server does not read its requests");
+  }
+}
+
+absl::StatusOr<ArenaHandle> Introduce(const PacketSocket& socket, const CudaDevice& device,
+                                      const Deadline& deadline) {
   if (absl::Status said = Say(socket, ConsumerHello{kConsumerProtocol, device.uuid()}); !said.ok())
     return said;
+  if (!Await(socket, POLLIN, deadline))
+    return absl::DeadlineExceededError("the server has not offered an arena in time");
   auto heard = Hear(socket);
   if (!heard.ok()) return heard.status();
   if (const auto* refused = std::get_if<ConsumerRefused>(&*heard)) {
@@ -62,13 +105,14 @@ const CudaDevice& RowLease::device() const {
   return *consumer_->device_;
 }
 
-absl::StatusOr<std::shared_ptr<GpuConsumer>> GpuConsumer::Connect(const std::string& path,
-                                                                  const std::string& device_choice) {
+absl::StatusOr<std::shared_ptr<GpuConsumer>> GpuConsumer::Connect(
+    const std::string& path, const std::string& device_choice,
+    std::optional<std::chrono::nanoseconds> timeout) {
   auto device = CudaDevice::Open(device_choice);
   if (!device.ok()) return device.status();
   auto socket = PacketSocket::Connect(path);
   if (!socket.ok()) return socket.status();
-  auto handle = Introduce(*socket, **device);
+  auto handle = Introduce(*socket, **device, In(timeout));
   if (!handle.ok()) return handle.status();
   auto arena = ImportedArena::Open(*device, *handle);
   if (!arena.ok()) return arena.status();
@@ -98,6 +142,7 @@ absl::StatusOr<RowLease> GpuConsumer::Embed(std::span<const std::string> texts,
                                             std::optional<std::chrono::nanoseconds> timeout) {
   if (absl::Status checked = CheckTexts(texts); !checked.ok()) return checked;
   if (timeout && timeout->count() <= 0) return absl::DeadlineExceededError("no time is left");
+  const Deadline deadline = In(timeout);
   EmbedTexts embed{0, {texts.begin(), texts.end()}, timeout ? timeout->count() : 0};
   std::future<Outcome> outcome;
   {
@@ -111,9 +156,11 @@ absl::StatusOr<RowLease> GpuConsumer::Embed(std::span<const std::string> texts,
     Settle(embed.id, absl::InvalidArgumentError(
                          "a request of " + std::to_string(bytes.size()) + " bytes: expected at most " +
                          std::to_string(kMaxConsumerMessageBytes) + "; send its texts in parts"));
-  } else if (absl::Status sent = socket_.Send(bytes, {}, Waiting::kUntilDone); !sent.ok()) {
-    Settle(embed.id, absl::UnavailableError("the server is gone: " + std::string(sent.message())));
+  } else if (absl::Status sent = SendBefore(socket_, bytes, deadline); !sent.ok()) {
+    Settle(embed.id, std::move(sent));
   }
+  if (deadline && outcome.wait_until(*deadline) == std::future_status::timeout)
+    Settle(embed.id, absl::DeadlineExceededError("the server has not answered in time"));
   Outcome leased = outcome.get();
   if (!leased.ok()) return leased.status();
   RowLease lease(shared_from_this(), *leased);
@@ -149,13 +196,17 @@ void GpuConsumer::HearAnswers() {
   for (auto& [id, promise] : waiting) promise.set_value(gone);
 }
 
-// Whoever waits for it may have been told before, that the server is gone.
+// Whoever waits for it may have been told before: that the server is gone, or that its time is over.
 void GpuConsumer::Settle(uint64_t id, Outcome outcome) {
   std::unique_lock lock(mutex_);
   auto found = waiting_.extract(id);
   if (!found.empty() && outcome.ok()) ++leases_;
   lock.unlock();
-  if (!found.empty()) found.mapped().set_value(std::move(outcome));
+  if (!found.empty()) {
+    found.mapped().set_value(std::move(outcome));
+  } else if (outcome.ok()) {
+    (void)Say(socket_, ReturnLease{outcome->lease});  // nobody has it
+  }
 }
 
 void GpuConsumer::GiveBack(const RowsLeased& rows) {

@@ -57,16 +57,18 @@ class GpuConsumer : public std::enable_shared_from_this<GpuConsumer> {
  public:
   // `path`: of the socket that `zerohop serve --consumer-socket` has made. `device`: an ordinal of this
   // process or a UUID; it must be the server's. Unavailable: no server is there; FailedPrecondition: it
-  // cannot serve us, in one sentence.
-  static absl::StatusOr<std::shared_ptr<GpuConsumer>> Connect(const std::string& path,
-                                                              const std::string& device);
+  // cannot serve us, in one sentence; DeadlineExceeded: it has not offered an arena within `timeout`.
+  static absl::StatusOr<std::shared_ptr<GpuConsumer>> Connect(
+      const std::string& path, const std::string& device,
+      std::optional<std::chrono::nanoseconds> timeout = std::chrono::seconds(30));
   ~GpuConsumer();
   GpuConsumer(const GpuConsumer&) = delete;
   GpuConsumer& operator=(const GpuConsumer&) = delete;
 
   // Waits for the rows of `texts`, at least one. InvalidArgument: the texts are at fault. ResourceExhausted:
-  // leases fill the arena, or the server has too much to do. DeadlineExceeded. Unavailable: the server, or
-  // its device, is gone; the same texts may go to its gRPC port.
+  // leases fill the arena, or the server has too much to do. DeadlineExceeded: `timeout` is over, whatever
+  // the server does; without one, its own --forward-timeout, and a server that stands still is waited for.
+  // Unavailable: the server, or its device, is gone; the same texts may go to its gRPC port.
   absl::StatusOr<RowLease> Embed(std::span<const std::string> texts,
                                  std::optional<std::chrono::nanoseconds> timeout = std::nullopt);
 

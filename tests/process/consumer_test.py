@@ -219,12 +219,17 @@ class Refusals(WithConsumers):
             self.check_works(consumer)
 
     def test_flags_that_do_not_go_together(self):
-        for flags in (("--consumer-socket=/tmp/x",), ("--consumer-socket=/tmp/x", "--return=host")):
-            ended = self.run_serve(*flags)
-            self.assertEqual(ended.returncode, 2)
-            self.assertIn("--consumer-socket is for --return cuda_ipc", ended.stderr)
+        ended = self.run_serve("--consumer-socket=/tmp/x", "--return=host")
+        self.assertEqual(ended.returncode, 2)
+        self.assertIn("--consumer-socket is not for --return host", ended.stderr)
         ended = self.run_serve("--return=cuda_ipc", "--lease-arena-mib=3")
         self.assertIn("power of two", ended.stderr)
+
+    def test_consumers_need_no_other_flag(self):
+        flags = (f"--consumer-socket={self.path}", "--lease-arena-mib=1")
+        with serve("auto", *flags) as server, Consumer(server, self.path) as consumer:
+            consumer.hello(server)
+            self.check_works(consumer)
 
     def test_a_socket_that_another_server_has(self):
         with self.serve() as server:

@@ -14,7 +14,7 @@ import numpy as np
 from device_engines import Gpu, address_of
 from known_engines import DIM, known_rows
 from server import stopped
-from zerohop import Cancelled, GpuConsumer, InvalidInput, Overloaded, Unavailable
+from zerohop import Cancelled, DeadlineExceeded, GpuConsumer, InvalidInput, Overloaded, Unavailable
 
 TEXTS = [f"text {i}" for i in range(50)]
 
@@ -161,6 +161,18 @@ def a_server_that_does_not_read_holds_up_only_who_speaks_to_it(path):
         speaker.join()
         assert len(gone) == 500
         consumer.embed(["y"] * 200).release()
+
+
+def a_server_that_stands_still_is_not_waited_for_beyond_the_timeout(path):
+    with GpuConsumer(path) as consumer:
+        with stopped([server_pid(path)]):
+            for speak in (lambda: consumer.embed(["x"], timeout=0.01), lambda: GpuConsumer(path, timeout=0.01)):
+                try:
+                    speak()
+                except DeadlineExceeded:
+                    continue
+                raise AssertionError("it was answered")
+        consumer.embed(["x"]).release()
 
 
 def another_device_is_refused(path):

@@ -46,6 +46,9 @@ class Consumers(unittest.TestCase):
     def test_a_server_that_does_not_read_holds_up_only_who_speaks_to_it(self):
         self.check("a_server_that_does_not_read_holds_up_only_who_speaks_to_it")
 
+    def test_a_server_that_stands_still_is_not_waited_for_beyond_the_timeout(self):
+        self.check("a_server_that_stands_still_is_not_waited_for_beyond_the_timeout")
+
     def test_another_device_is_refused(self):
         self.check("another_device_is_refused", env={"FAKECU_DEVICES": "2"})
 

@@ -3,6 +3,7 @@
 // FakeReplica: the replica's end of a lane, played by the test: takes
 // submissions and completes them as the test says. One thread at a time.
 
+#include <chrono>
 #include <cstring>
 #include <optional>
 #include <string>
@@ -52,9 +53,12 @@ class FakeReplica {
     const std::string rows = KnownRows(Prompts(submission), submission.dim);
     std::memcpy(lane_.response(submission).data(), rows.data(), rows.size());
   }
-  void Answer(const Submission& submission) {
+  // `busy`: what the engine took, as it says.
+  void Answer(const Submission& submission, std::chrono::nanoseconds busy = std::chrono::nanoseconds(0)) {
     WriteRows(submission);
-    Publish(CompletionOf(submission, CompletionStatus::kOk));
+    Completion completion = CompletionOf(submission, CompletionStatus::kOk);
+    completion.busy_ns = static_cast<uint64_t>(busy.count());
+    Publish(completion);
   }
   void Answer(const std::vector<Submission>& submissions) {
     for (const Submission& one : submissions) Answer(one);

@@ -78,7 +78,7 @@ class GpuRows:
 
 
 class GpuConsumer:
-    """A client on the same host and GPU as `zerohop serve --return cuda_ipc --consumer-socket PATH`.
+    """A client on the same host and GPU as `zerohop serve --consumer-socket PATH`.
 
     Any thread may call embed, several at once. The server has an arena of its own for each consumer
     (`--lease-arena-mib`); rows that are kept fill it, and then further requests are refused.
@@ -86,20 +86,23 @@ class GpuConsumer:
     Args:
         path: of the server's consumer socket.
         device: ordinal in this process, or UUID, of the GPU, which must be the server's.
+        timeout: seconds that the server gets to make the arena; None: no end.
 
     Not across a fork.
 
     Raises:
         Unavailable: no server listens there.
+        DeadlineExceeded: it has made no arena in time.
         ZerohopError: it cannot serve this process; one sentence says why.
         ValueError, TypeError: for arguments that cannot be.
     """
 
-    def __init__(self, path: str | os.PathLike[str], device: str | int = "0") -> None:
+    def __init__(self, path: str | os.PathLike[str], device: str | int = "0", timeout: float | None = 30.0) -> None:
         self._path = os.fspath(path)
         check_str("path", self._path)
+        check_seconds("timeout", timeout)
         self._native = NativeConsumer()
-        code, message = self._native.connect(self._path, str(device))
+        code, message = self._native.connect(self._path, str(device), timeout)
         if code:
             raise self._error(code, message)
 
@@ -108,7 +111,7 @@ class GpuConsumer:
 
         Args:
             texts: what to embed; together at most some 190 KiB as JSON.
-            timeout: seconds that the server gets; None: its own --forward-timeout.
+            timeout: seconds until the answer; None: the server's own --forward-timeout, and no end where it stands still.
 
         Raises:
             InvalidInput: the texts cannot be embedded; with the index of the one at fault, where it is one.

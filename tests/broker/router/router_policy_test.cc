@@ -56,24 +56,54 @@ INSTANTIATE_TEST_SUITE_P(Each, RouterPolicy,
                                          Policy::kRandom, Policy::kPowerOfTwo),
                          [](const auto& one) { return std::string(Name(one.param)); });
 
+// This thread stays on one CPU.
+class PinnedHere {
+ public:
+  PinnedHere() : cpu_(::sched_getcpu()) {
+    EXPECT_EQ(::sched_getaffinity(0, sizeof before_, &before_), 0);
+    cpu_set_t here;
+    CPU_ZERO(&here);
+    CPU_SET(cpu_, &here);
+    EXPECT_EQ(::sched_setaffinity(0, sizeof here, &here), 0);
+  }
+  ~PinnedHere() { ::sched_setaffinity(0, sizeof before_, &before_); }
+  PinnedHere(const PinnedHere&) = delete;
+  int cpu() const { return cpu_; }
+
+ private:
+  const int cpu_;
+  cpu_set_t before_;
+};
+
 // A wake of another CPU takes longer than the switch to a replica on this one.
 TEST(RouterPolicies, SharedQueuePrefersAnIdleReplicaOnThisCpu) {
-  cpu_set_t before, here;
-  ASSERT_EQ(::sched_getaffinity(0, sizeof before, &before), 0);
-  const int cpu = ::sched_getcpu();
-  CPU_ZERO(&here);
-  CPU_SET(cpu, &here);
-  ASSERT_EQ(::sched_setaffinity(0, sizeof here, &here), 0);
+  const PinnedHere here;
   RouterHouse house(With(Policy::kSharedQueue));
-  house.Serve(0, cpu + 1);
+  house.Serve(0, here.cpu() + 1);
   house.Serve(1, kAnyCpu);
-  house.Serve(2, cpu);
+  house.Serve(2, here.cpu());
   house.Submit({"first"});
   EXPECT_EQ(house.replica(2).TakeAll().size(), 1u);
   house.Submit({"second"});
   EXPECT_EQ(house.replica(2).TakeAll().size(), 0u) << "it is not idle any more";
   EXPECT_EQ(house.replica(0).TakeAll().size(), 1u);
-  ::sched_setaffinity(0, sizeof before, &before);
+}
+
+// What a batch of a model has in the caches, the same replica finds there again.
+TEST(RouterPolicies, SharedQueuePrefersTheReplicaThatIsWarmWhereBatchesTakeLong) {
+  const PinnedHere here;
+  RouterHouse house(With(Policy::kSharedQueue));
+  house.Serve(0, here.cpu() + 1);
+  house.Serve(1, here.cpu());
+  for (int i = 0; i < 2; ++i) house.Submit({"both have shown that they take long"});
+  for (uint32_t i = 0; i < 2; ++i)
+    house.replica(i).Answer(house.replica(i).TakeOne().value(), std::chrono::milliseconds(10));
+  house.Reap();
+  for (int i = 0; i < 3; ++i) {
+    house.Submit({"one at a time"});
+    EXPECT_EQ(house.replica(0).AnswerAll(), 1u);
+    house.Reap();
+  }
 }
 
 TEST(RouterPolicies, RoundRobinTakesTurns) {

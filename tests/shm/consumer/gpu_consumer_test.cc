@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "absl/strings/escaping.h"
+#include "absl/strings/match.h"
 #include "shm/local_door.h"
 #include "shm/row.h"
 #include "tests/fake_cuda/emulator_house.h"
@@ -146,13 +147,37 @@ TEST_F(GpuConsumerTest, ALeaseSaysWhereItsRowsLie) {
 
 TEST_F(GpuConsumerTest, TheTimeoutReachesTheBroker) {
   Greet();
-  auto embedding = std::async(std::launch::async, [&] {
-    return consumer->Embed(Texts{"a"}, std::chrono::milliseconds(1500)).status();
-  });
+  auto embedding = std::async(
+      std::launch::async, [&] { return consumer->Embed(Texts{"a"}, std::chrono::seconds(1500)).status(); });
   const EmbedTexts embed = broker->Hear<EmbedTexts>();
-  EXPECT_EQ(embed.timeout_ns, 1'500'000'000);
+  EXPECT_EQ(embed.timeout_ns, 1'500'000'000'000);
   broker->Say(NotEmbedded{embed.id, absl::DeadlineExceededError("too late")});
   EXPECT_EQ(embedding.get(), absl::DeadlineExceededError("too late"));
+}
+
+TEST_F(GpuConsumerTest, AServerThatStandsStillIsNotWaitedForBeyondTheTimeout) {
+  Greet();
+  const absl::Status unanswered = consumer->Embed(Texts{"a"}, std::chrono::milliseconds(1)).status();
+  EXPECT_TRUE(absl::IsDeadlineExceeded(unanswered)) << unanswered;
+  // Nor where it does not even read: requests fill the socket, and then one cannot be sent.
+  const Texts large{std::string(100 << 10, 'x')};
+  for (absl::Status status = unanswered; !absl::StrContains(status.message(), "does not read");
+       status = consumer->Embed(large, std::chrono::milliseconds(1)).status()) {
+    ASSERT_TRUE(absl::IsDeadlineExceeded(status)) << status;
+  }
+}
+
+TEST_F(GpuConsumerTest, RowsThatComeAfterTheTimeoutAreGivenBack) {
+  Greet();
+  ASSERT_TRUE(absl::IsDeadlineExceeded(consumer->Embed(Texts{"a"}, std::chrono::milliseconds(1)).status()));
+  broker->Say(RowsLeased{broker->Hear<EmbedTexts>().id, 7, 512, 1, kDim});
+  EXPECT_EQ(broker->Hear<ReturnLease>().lease, 7u);
+  CheckWorks();
+}
+
+TEST_F(GpuConsumerTest, AServerThatOffersNoArenaIsNotWaitedForBeyondTheTimeout) {
+  const absl::Status status = GpuConsumer::Connect(path, "0", std::chrono::milliseconds(1)).status();
+  EXPECT_TRUE(absl::IsDeadlineExceeded(status)) << status;
 }
 
 TEST_F(GpuConsumerTest, ALeaseIsGivenBackOnceAlsoAfterAMove) {
@@ -260,16 +285,21 @@ TEST_F(GpuConsumerTest, TheLastRowsOfTheArenaAreInIt) {
   (void)device.ByteAt(lease->address() + RowBytes(kDim) - 1);
 }
 
-TEST_F(GpuConsumerTest, AnswersThatNobodyWaitsForHarmNobody) {
+TEST_F(GpuConsumerTest, AnswersThatNobodyWaitsForHarmNobodyAndTheirRowsAreGivenBack) {
   Greet();
-  broker->Say(RowsLeased{4711, 1, 512, 1, kDim});
+  broker->Say(RowsLeased{4711, 3, 512, 1, kDim});
   broker->Say(NotEmbedded{4711, absl::InternalError("nobody's")});
+  EXPECT_EQ(broker->Hear<ReturnLease>().lease, 3u);
   auto embedding = Begin(consumer, {"a"});
   const uint64_t id = broker->Hear<EmbedTexts>().id;
   broker->Say(RowsLeased{id, 1, 1024, 1, kDim});
   broker->Say(RowsLeased{id, 2, 2048, 1, kDim});
   broker->Say(NotEmbedded{id, absl::InternalError("after all not")});
-  EXPECT_EQ(Must(embedding.get()).offset(), 1024u);
+  {
+    const RowLease lease = Must(embedding.get());
+    EXPECT_EQ(lease.offset(), 1024u);
+    EXPECT_EQ(broker->Hear<ReturnLease>().lease, 2u) << "its request had been answered";
+  }
   EXPECT_EQ(broker->Hear<ReturnLease>().lease, 1u);
   CheckWorks();
 }
