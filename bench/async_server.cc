@@ -122,7 +122,7 @@ int ServeUntilSignal(const char* program, const AsyncServerOptions& options, grp
   AddArguments(options.arguments, builder);
   Connections connections;
   std::optional<OwnPort> own_port;
-  if (options.gather) {
+  if (options.share_packets) {
     own_port.emplace(builder, connections);
   } else {
     builder.AddListeningPort(unix_socket ? options.address : options.address + ":" + std::to_string(port),
@@ -141,8 +141,9 @@ int ServeUntilSignal(const char* program, const AsyncServerOptions& options, grp
   std::vector<std::jthread> threads;
   for (const auto& queue : queues) {
     for (int i = 0; i < options.calls; ++i) calls.push_back(make_call(*queue));
-    threads.emplace_back(
-        [&queue = *queue, known = options.gather ? &connections : nullptr] { ServeQueue(queue, known); });
+    threads.emplace_back([&queue = *queue, known = options.share_packets ? &connections : nullptr] {
+      ServeQueue(queue, known);
+    });
   }
   if (unix_socket) {
     std::printf("listening on %s\n", options.address.c_str());

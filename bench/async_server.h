@@ -23,7 +23,7 @@ struct AsyncServerOptions {
   int cq_threads = 1;                  // one beats two on two cores, where the client needs the other
   int calls = 64;                      // Encode calls that wait for a request, per thread
   std::vector<std::string> arguments;  // channel arguments KEY=INTEGER, for experiments
-  bool gather = false;  // answers share packets (shared_packets.h); for calls whose Begin answers
+  bool share_packets = false;  // answers share packets (shared_packets.h); for calls whose Begin answers
 };
 
 using RawService =

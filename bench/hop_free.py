@@ -7,7 +7,7 @@ Load:     load_generator, closed loop, one prompt of 40 characters, 4 channels,
           concurrency 1, 16 and 256; every answer verified.
 Baseline: no_hop_server in the same run, async with one completion-queue
           thread, twice: as it is, with a packet for each answer; and with
-          --gather, where answers that are ready together share packets, as
+          --share-packets, where answers that are ready together share packets, as
           zerohop's do. With --variants its others, too.
 Machine:  client and servers share the cores; only ratios within a run count.
 """
@@ -19,7 +19,7 @@ import sides
 
 BASELINES = {
     "no hop": [],
-    "no hop, sharing packets": ["--gather"],
+    "no hop, sharing packets": ["--share-packets"],
 }
 VARIANTS = {
     "no hop, two queues": ["--cq-threads", "2"],

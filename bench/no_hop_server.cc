@@ -6,7 +6,7 @@
 // Machine:  figures count only beside those of the same run; see README.md.
 //
 // Async (the default): raw ByteBuffers, one completion queue a thread.
-// --gather: answers that are ready together share packets, as zerohop's do.
+// --share-packets: answers that are ready together share packets, as zerohop's do.
 // --sync: the same answer from gRPC's own thread pool.
 // Listens on loopback only. Ends on SIGTERM, SIGINT, or when its parent dies.
 
@@ -82,10 +82,10 @@ int main(int argc, char** argv) {
   CLI::App app("A gRPC server that answers Encode by itself: the floor of every comparison");
   AddServerFlags(options.listen, app);
   app.add_option("--dim", options.dim, "floats per prompt")->check(CLI::Range(1, 65536));
-  CLI::Option* gather = app.add_flag("--gather", options.listen.gather,
-                                     "answers that are ready together on one connection share packets");
+  CLI::Option* sharing = app.add_flag("--share-packets", options.listen.share_packets,
+                                      "answers that are ready together on one connection share packets");
   app.add_flag("--sync", options.sync, "gRPC's own thread pool in place of completion queues")
-      ->excludes(gather);
+      ->excludes(sharing);
   const std::map<std::string, RowSource> sources = {
       {"static", RowSource::kStatic}, {"copied", RowSource::kCopied}, {"computed", RowSource::kComputed}};
   app.add_option("--rows", options.rows,

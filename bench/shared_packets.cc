@@ -9,7 +9,7 @@
 namespace zerohop::bench {
 namespace {
 
-// As the broker's front thread has them (front_thread.cc).
+// Nearly as the broker's front thread has them (front_thread.cc): it counts events.
 constexpr size_t kMostPerTurn = 32;
 constexpr int kLooksInVain = 2;
 

@@ -1,6 +1,6 @@
 #pragma once
 
-// What no_hop_server --gather needs so that answers which are ready together
+// What no_hop_server --share-packets needs so that answers which are ready together
 // share packets, as the broker's do (docs/decisions/0015): a port that knows the
 // socket of each call, and the turns in which a queue's thread gives answers.
 

@@ -70,12 +70,13 @@ absl::StatusOr<std::unique_ptr<DeviceReturn>> OpenDevice(const DeviceOptions& op
   if (!options.cuda_ipc) return nullptr;
   auto device = CudaDevice::Open(options.choice);
   if (!device.ok()) {
-    return absl::FailedPreconditionError("--return cuda_ipc: " + std::string(device.status().message()));
+    return absl::FailedPreconditionError("rows cannot stay on the device: " +
+                                         std::string(device.status().message()));
   }
   const Surroundings surroundings = ReadSurroundings();
   const ReturnVerdict verdict = JudgeIpc((*device)->facts(), surroundings);
   if (verdict.path != ReturnPath::kCudaIpc) {
-    return absl::FailedPreconditionError("--return cuda_ipc: " + verdict.reason);
+    return absl::FailedPreconditionError("rows cannot stay on the device: " + verdict.reason);
   }
   if (surroundings.mps)
     spdlog::warn("MPS is in use: a replica that has to be killed may harm others on the GPU");

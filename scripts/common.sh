@@ -25,6 +25,8 @@ TESTS=(-DZEROHOP_TEST_PYTHON="$TEST_VENV/bin/python" -DZEROHOP_TESTS=ON)
 # build_asan [--target names]: everything but OpenVINO with address and undefined-behaviour sanitizers, and the
 # fuzzers, which run in it. By clang: libFuzzer is a part of it, and g++ takes twice as long with these checks.
 build_asan() {
+  # CMake forgets options where the compiler of a tree changes.
+  grep -qs 'CMAKE_CXX_COMPILER:.*clang' "$ROOT/build-asan/CMakeCache.txt" || rm -rf "$ROOT/build-asan"
   configure_and_build "$ROOT/build-asan" "${TESTS[@]}" -DCMAKE_CXX_COMPILER=clang++-14 -DZEROHOP_FUZZ=ON \
     -DZEROHOP_OPENVINO=OFF -DZEROHOP_BENCH=OFF -DZEROHOP_SANITIZE=address,undefined,fuzzer-no-link "$@"
 }

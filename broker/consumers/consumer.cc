@@ -80,6 +80,7 @@ void Consumer::OnHello(const ConsumerHello& hello, const FindArena& find_arena) 
   }
   book_.emplace(around_.arena_bytes);
   Send(ConsumerOffer{arena_->handle()});
+  closed_ = unreachable_;  // it never had the handle
   spdlog::info("consumer {}: process {} takes embeddings on the device", number_, pid());
 }
 

@@ -106,9 +106,11 @@ void CopyEngine::Gather(Gathering gathering) {
 
 // To submit a batch and to wait for it may take the deadline each.
 void CopyEngine::Judge(Clock::time_point now) {
-  if (home_.lost() || !thread_->HangsSince(now - 2 * home_.deadline())) return;
-  home_.Lose("the driver does not return from copying rows");
-  thread_->GiveBackWaiting();
+  if (!home_.lost()) {
+    if (!thread_->HangsSince(now - 2 * home_.deadline())) return;
+    home_.Lose("the driver does not return from copying rows");
+  }
+  thread_->GiveBackWaiting();  // its thread may never come to it
 }
 
 bool CopyEngine::Thread::HangsSince(Clock::time_point before) {

@@ -39,7 +39,8 @@ class CopyEngine {
     uint64_t bytes = 0;
     uint32_t slot = 0;
   };
-  // The blocks side by side, from `offset` in the arena on. `done`: on the copy engine's thread, once.
+  // The blocks side by side, from `offset` in the arena on. `done`: on the copy engine's thread, once; never
+  // where the device is lost before, and then it goes on any thread, perhaps under a lock.
   struct Gathering {
     RowBlocks rows;
     std::shared_ptr<const DeviceArena> to;
@@ -55,8 +56,8 @@ class CopyEngine {
 
   void Land(Landing landing);
   void Gather(Gathering gathering);
-  // Loses a device whose driver does not return from what the copy engine's thread asks of it. From time to
-  // time, on another thread.
+  // Loses a device whose driver does not return from what the copy engine's thread asks of it, and gives back
+  // what waits for a device that is lost. From time to time, on another thread.
   void Judge(Clock::time_point now);
   const DeviceReturn& home() const { return home_; }
 

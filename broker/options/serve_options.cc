@@ -238,7 +238,8 @@ DeviceOptions DeviceFrom(const Flags& f) {
   options.cuda_ipc = f.return_path == "cuda_ipc" || (f.return_path == "auto" && !f.consumer_socket.empty());
   if (options.cuda_ipc && f.replica_mode == "attach") {
     Refuse(
-        "--return cuda_ipc is for spawned replicas: attached ones outlive the memory that they would open");
+        "--return cuda_ipc and --consumer-socket are for spawned replicas: attached ones outlive the memory "
+        "that they would open");
   }
   if (!f.engine.device.empty()) options.choice = f.engine.device;
   return options;

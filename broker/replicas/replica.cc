@@ -11,7 +11,8 @@ absl::Status Replica::ReserveLaneNow() {
   if (!lane.ok()) return lane.status();
   if (!lane->no_device.empty()) {
     return absl::FailedPreconditionError(
-        "--return cuda_ipc: no room for the rows of a replica (--response-arena-mib): " + lane->no_device);
+        "rows cannot stay on the device: no room for those of a replica (--response-arena-mib): " +
+        lane->no_device);
   }
   TakeLane(*std::move(lane));
   return absl::OkStatus();

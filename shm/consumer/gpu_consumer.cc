@@ -113,9 +113,12 @@ absl::StatusOr<std::shared_ptr<GpuConsumer>> GpuConsumer::Connect(
   auto socket = PacketSocket::Connect(path);
   if (!socket.ok()) return socket.status();
   auto handle = Introduce(*socket, **device, In(timeout));
-  if (!handle.ok()) return handle.status();
-  auto arena = ImportedArena::Open(*device, *handle);
-  if (!arena.ok()) return arena.status();
+  auto arena = handle.ok() ? ImportedArena::Open(*device, *handle) : handle.status();
+  if (!arena.ok()) {
+    // The server may have made the arena, or make it yet; the next attempt gets the same one.
+    (void)socket->Send(EncodeConsumerMessage(ArenaClosed{}), {}, Waiting::kNever);
+    return arena.status();
+  }
   // Not make_shared: only we may make one.
   return std::shared_ptr<GpuConsumer>(
       new GpuConsumer(*std::move(socket), *std::move(device), *std::move(arena), handle->bytes));

@@ -30,7 +30,8 @@ class GpuRows:
     Whatever takes DLPack or the CUDA array interface reads them in place: `torch.from_dlpack(rows)`,
     `cupy.asarray(rows)`. The lease is given back when the rows have been released and nothing made of them by DLPack is
     left; the server then writes other rows there, so what reads them must be done on the device by then. An array made
-    by the CUDA array interface alone does not hold the lease: keep the rows until it is done.
+    by the CUDA array interface alone does not hold the lease: keep the rows until it is done. Giving it back waits for a
+    server that does not read, once the socket is full.
 
     Use as a context manager, or leave it to the garbage collector.
     """

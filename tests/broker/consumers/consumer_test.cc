@@ -3,14 +3,11 @@
 
 #include "broker/consumers/consumer.h"
 
-#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
-
-#include <thread>
 
 #include "tests/fake_cuda/test_namespace.h"
 #include "tests/support/router_house.h"
@@ -18,7 +15,6 @@
 namespace zerohop {
 namespace {
 
-using testing::HasSubstr;
 using Clock = std::chrono::steady_clock;
 
 const fake_cuda::TestNamespace kNamespace;
@@ -91,6 +87,15 @@ TEST_F(ConsumerTest, WhatItSaidBeforeItHungUpIsHeardThoughAnAnswerCouldNotBeSent
   EXPECT_EQ(around.let_go, 0u) << "it broke no rule";
 }
 
+TEST_F(ConsumerTest, AnArenaThatCouldNotBeOfferedIsNobodys) {
+  Connect();
+  Say(ConsumerHello{kConsumerProtocol, device->uuid()});
+  process.Close();
+  HearAll();
+  EXPECT_TRUE(consumer->left());
+  EXPECT_NE(consumer->TakeArena(), nullptr);
+}
+
 TEST_F(ConsumerTest, ItIsHeardThoughItHungUpBeforeItReadAnAnswer) {
   Connect();
   Say(ConsumerHello{kConsumerProtocol, device->uuid()});
@@ -133,10 +138,7 @@ TEST_F(ConsumerTest, AServerThatLeavesHearsThatItLetGoThoughAnAnswerCameTooLate)
 
 TEST_F(ConsumerTest, OneWhoReadsNoMoreButTalksOnGetsNothingMoreAndHoldsUpNobody) {
   ConnectAndOpen();
-  process = [](const PacketSocket& socket) {  // it says that it will not read
-    ::shutdown(socket.fd(), SHUT_RD);
-    return PacketSocket(UniqueFd(::dup(socket.fd())));
-  }(process);
+  ::shutdown(process.fd(), SHUT_RD);  // it says that it will not read
   Say(EmbedTexts{1, {"no replica serves"}});
   for (int i = 0; i < 100; ++i) Say(EmbedTexts{2, {"nobody waits for this"}});
   Hear();
