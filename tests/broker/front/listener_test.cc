@@ -18,6 +18,8 @@
 
 #include <future>
 
+#include "absl/base/config.h"
+
 namespace zerohop {
 namespace {
 
@@ -192,7 +194,7 @@ class LogListener final : public spdlog::sinks::base_sink<std::mutex> {
 };
 
 TEST(Listener, WithoutDescriptorsConnectionsWaitAndThatIsSaid) {
-#ifdef __SANITIZE_ADDRESS__
+#ifdef ABSL_HAVE_ADDRESS_SANITIZER
   GTEST_SKIP() << "the sanitizers take a descriptor themselves to look at memory";
 #endif
   const auto log = spdlog::default_logger();
