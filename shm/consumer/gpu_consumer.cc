@@ -53,7 +53,7 @@ absl::Status Say(const PacketSocket& socket, const ConsumerMessage& message) {
 
 absl::Status SendBefore(const PacketSocket& socket, std::string_view bytes, const Deadline& deadline) {
   for (;;) {
-    const absl::Status sent = socket.Send(bytes, {}, Waiting::kNever);
+    absl::Status sent = socket.Send(bytes, {}, Waiting::kNever);
     if (sent.ok()) return sent;
     if (!absl::IsResourceExhausted(sent))
       return absl::UnavailableError("the server is gone: " + std::string(sent.message()));
