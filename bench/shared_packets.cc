@@ -1,10 +1,9 @@
 #include "bench/shared_packets.h"
 
-#include <netinet/in.h>
-#include <netinet/tcp.h>
-#include <sys/socket.h>
-
 #include <algorithm>
+#include <optional>
+
+#include "broker/router/corked_socket.h"
 
 namespace zerohop::bench {
 namespace {
@@ -12,10 +11,6 @@ namespace {
 // Nearly as the broker's front thread has them (front_thread.cc): it counts events.
 constexpr size_t kMostPerTurn = 32;
 constexpr int kLooksInVain = 2;
-
-void Cork(int socket, int on) {
-  (void)::setsockopt(socket, IPPROTO_TCP, TCP_CORK, &on, sizeof on);
-}
 
 }  // namespace
 
@@ -77,10 +72,9 @@ void AnswerTurns::AnswerBySocket() {
     const int socket = first->first;
     const auto end =
         std::find_if(first, by_socket_.end(), [socket](const auto& one) { return one.first != socket; });
-    const bool shared = socket >= 0 && end - first > 1;
-    if (shared) Cork(socket, 1);
+    std::optional<CorkedSocket> corked;
+    if (socket >= 0 && end - first > 1) corked.emplace(socket);
     for (; first != end; ++first) first->second->Proceed(true);
-    if (shared) Cork(socket, 0);
   }
 }
 

@@ -5,6 +5,8 @@
 
 #include <algorithm>
 
+#include "shm/poll_timeout.h"
+
 namespace zerohop {
 namespace {
 
@@ -14,13 +16,6 @@ constexpr size_t kMostConsumers = 64;
 constexpr int kBetweenLooksMs = 200;
 // What consumers get, at the end, to let go of their arenas.
 constexpr std::chrono::seconds kMostLeaving(1);
-
-// For poll: -1 is for ever.
-int MillisecondsUntil(std::chrono::steady_clock::time_point then) {
-  if (then == std::chrono::steady_clock::time_point::max()) return -1;
-  const auto left = std::chrono::ceil<std::chrono::milliseconds>(then - std::chrono::steady_clock::now());
-  return static_cast<int>(std::clamp<int64_t>(left.count(), 0, 1 << 20));
-}
 
 }  // namespace
 
@@ -100,7 +95,7 @@ void ConsumerDesk::WaitForEvents(Clock::time_point wake_at) {
   if (leaving_ || out_of_descriptors_ || HasRequests()) {
     wake_at = std::min(wake_at, Clock::now() + std::chrono::milliseconds(kBetweenLooksMs));
   }
-  (void)::poll(events.data(), events.size(), MillisecondsUntil(wake_at));
+  (void)::poll(events.data(), events.size(), PollTimeout(wake_at));
 }
 
 void ConsumerDesk::LetIn() {

@@ -2,7 +2,6 @@
 
 #include <poll.h>
 
-#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <string>
@@ -12,6 +11,7 @@
 #include "broker/replicas/replica_output.h"
 #include "broker/replicas/replica_process.h"
 #include "shm/cuda/device_arena.h"
+#include "shm/poll_timeout.h"
 
 namespace zerohop {
 namespace {
@@ -24,8 +24,7 @@ bool EndsWithin(const ReplicaProcess& process, std::chrono::nanoseconds patience
   pollfd gone{process.pidfd(), POLLIN, 0};
   int found;
   do {
-    const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - Clock::now());
-    found = ::poll(&gone, 1, static_cast<int>(std::max<int64_t>(left.count(), 0)));
+    found = ::poll(&gone, 1, PollTimeout(deadline));
   } while (found < 0 && errno == EINTR);
   return found > 0;
 }

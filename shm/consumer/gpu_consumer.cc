@@ -2,38 +2,31 @@
 
 #include <poll.h>
 
-#include <algorithm>
 #include <cerrno>
 #include <utility>
 
+#include "shm/poll_timeout.h"
 #include "shm/row.h"
 #include "shm/utf8.h"
 
 namespace zerohop {
 namespace {
 
-using Deadline = std::optional<std::chrono::steady_clock::time_point>;
+using Clock = std::chrono::steady_clock;
 
-Deadline In(std::optional<std::chrono::nanoseconds> timeout) {
-  const auto now = std::chrono::steady_clock::now();
-  if (!timeout || *timeout > std::chrono::steady_clock::time_point::max() - now) return std::nullopt;
-  return now + *timeout;
+// max(): never.
+Clock::time_point In(std::optional<std::chrono::nanoseconds> timeout) {
+  const auto now = Clock::now();
+  return timeout && *timeout < Clock::time_point::max() - now ? now + *timeout : Clock::time_point::max();
 }
 
 // Until the socket may be read from, or written to. False where the deadline comes first.
-bool Await(const PacketSocket& socket, short what, const Deadline& deadline) {
+bool Await(const PacketSocket& socket, short what, Clock::time_point deadline) {
+  pollfd entry{socket.fd(), what, 0};
   for (;;) {
-    int at_most = -1;
-    if (deadline) {
-      const auto left =
-          std::chrono::ceil<std::chrono::milliseconds>(*deadline - std::chrono::steady_clock::now());
-      at_most = static_cast<int>(std::clamp<int64_t>(left.count(), 0, 60'000));
-    }
-    pollfd entry{socket.fd(), what, 0};
-    const int ready = ::poll(&entry, 1, at_most);
-    if (ready > 0) return true;
-    if (ready < 0 && errno != EINTR) return true;  // the call that follows says what is wrong
-    if (ready == 0 && std::chrono::steady_clock::now() >= *deadline) return false;
+    const int ready = ::poll(&entry, 1, PollTimeout(deadline));
+    if (ready == 0) return false;
+    if (ready > 0 || errno != EINTR) return true;  // what is wrong the call that follows says
   }
 }
 
@@ -51,7 +44,12 @@ absl::Status Say(const PacketSocket& socket, const ConsumerMessage& message) {
   return socket.Send(EncodeConsumerMessage(message), {}, Waiting::kUntilDone);
 }
 
-absl::Status SendBefore(const PacketSocket& socket, std::string_view bytes, const Deadline& deadline) {
+// Lost where the server does not read; then it finds out at our exit.
+void SayArenaClosed(const PacketSocket& socket) {
+  (void)socket.Send(EncodeConsumerMessage(ArenaClosed{}), {}, Waiting::kNever);
+}
+
+absl::Status SendBefore(const PacketSocket& socket, std::string_view bytes, Clock::time_point deadline) {
   for (;;) {
     absl::Status sent = socket.Send(bytes, {}, Waiting::kNever);
     if (sent.ok()) return sent;
@@ -63,7 +61,7 @@ absl::Status SendBefore(const PacketSocket& socket, std::string_view bytes, cons
 }
 
 absl::StatusOr<ArenaHandle> Introduce(const PacketSocket& socket, const CudaDevice& device,
-                                      const Deadline& deadline) {
+                                      Clock::time_point deadline) {
   if (absl::Status said = Say(socket, ConsumerHello{kConsumerProtocol, device.uuid()}); !said.ok())
     return said;
   if (!Await(socket, POLLIN, deadline))
@@ -116,7 +114,7 @@ absl::StatusOr<std::shared_ptr<GpuConsumer>> GpuConsumer::Connect(
   auto arena = handle.ok() ? ImportedArena::Open(*device, *handle) : handle.status();
   if (!arena.ok()) {
     // The server may have made the arena, or make it yet; the next attempt gets the same one.
-    (void)socket->Send(EncodeConsumerMessage(ArenaClosed{}), {}, Waiting::kNever);
+    SayArenaClosed(*socket);
     return arena.status();
   }
   // Not make_shared: only we may make one.
@@ -145,7 +143,7 @@ absl::StatusOr<RowLease> GpuConsumer::Embed(std::span<const std::string> texts,
                                             std::optional<std::chrono::nanoseconds> timeout) {
   if (absl::Status checked = CheckTexts(texts); !checked.ok()) return checked;
   if (timeout && timeout->count() <= 0) return absl::DeadlineExceededError("no time is left");
-  const Deadline deadline = In(timeout);
+  const Clock::time_point deadline = In(timeout);
   EmbedTexts embed{0, {texts.begin(), texts.end()}, timeout ? timeout->count() : 0};
   std::future<Outcome> outcome;
   {
@@ -162,7 +160,7 @@ absl::StatusOr<RowLease> GpuConsumer::Embed(std::span<const std::string> texts,
   } else if (absl::Status sent = SendBefore(socket_, bytes, deadline); !sent.ok()) {
     Settle(embed.id, std::move(sent));
   }
-  if (deadline && outcome.wait_until(*deadline) == std::future_status::timeout)
+  if (deadline != Clock::time_point::max() && outcome.wait_until(deadline) == std::future_status::timeout)
     Settle(embed.id, absl::DeadlineExceededError("the server has not answered in time"));
   Outcome leased = outcome.get();
   if (!leased.ok()) return leased.status();
@@ -222,7 +220,7 @@ void GpuConsumer::GiveBack(const RowsLeased& rows) {
 void GpuConsumer::CloseArena() {
   if (!arena_) return;
   arena_.reset();
-  (void)socket_.Send(EncodeConsumerMessage(ArenaClosed{}), {}, Waiting::kNever);
+  SayArenaClosed(socket_);
 }
 
 }  // namespace zerohop

@@ -5,11 +5,11 @@
 // broker made for this process. What comes back is a lease: where in the arena
 // the rows lie, until it is given back.
 //
-// Any thread may call Embed, several at once. To give a lease back waits for a server that does not read
-// once the socket is full. A lease keeps the consumer, and so
+// Any thread may call Embed, several at once. A lease keeps the consumer, and so
 // the arena, open. Work that reads the rows must be done on the device before
-// its lease goes: the broker writes the next rows there. When the server goes, the
-// arena is let go of with the last lease.
+// its lease goes: the broker writes the next rows there. To give a lease back waits
+// for a server that does not read, once the socket is full. When the server goes,
+// the arena is let go of with the last lease.
 
 #include <chrono>
 #include <cstdint>

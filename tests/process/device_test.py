@@ -160,27 +160,24 @@ class Failures(unittest.TestCase):
     def test_a_copy_that_the_driver_refuses(self):
         self.check_fallback("cuMemcpyDtoHAsync:err=2", "CUDA_ERROR_OUT_OF_MEMORY")
 
-    def test_a_replica_that_loses_its_device_is_replaced(self):
+    def check_replaced(self, faults, last_death):
+        """By both return paths: a replica that `faults` strike under load is replaced, by one that returns as it did."""
         for path in ("cuda_ipc", "host"):
             with self.subTest(path=path), serve(path) as server:
                 victim = server.replica_pids()[0]
-                self.check_under_load(server, lambda: server.gpu.break_("async:err=700", victim),
+                self.check_under_load(server, lambda: server.gpu.break_(faults, victim),
                                       lambda: self.restarts(server)[0] > 0, "it is replaced")
                 server.wait_healthy(2)
                 self.assertEqual(paths(server), [path] * 2)
-                self.assertIn("CUDA_ERROR_ILLEGAL_ADDRESS", field_of(server.info().replica_infos[0], "last_death"))
+                self.assertIn(last_death, field_of(server.info().replica_infos[0], "last_death"))
+
+    def test_a_replica_that_loses_its_device_is_replaced(self):
+        self.check_replaced("async:err=700", "CUDA_ERROR_ILLEGAL_ADDRESS")
 
     @HAS_KERNELS
     def test_a_launch_that_fails_for_good_ends_its_replica(self):
-        broken = "cuLaunchKernel:err=719; cuStreamQuery:err=719"  # what is asked afterwards fails, too
-        for path in ("cuda_ipc", "host"):
-            with self.subTest(path=path), serve(path) as server:
-                victim = server.replica_pids()[0]
-                self.check_under_load(server, lambda: server.gpu.break_(broken, victim),
-                                      lambda: self.restarts(server)[0] > 0, "it is replaced")
-                server.wait_healthy(2)
-                self.assertEqual(paths(server), [path] * 2)
-                self.assertIn("CUDA_ERROR_LAUNCH_FAILED", field_of(server.info().replica_infos[0], "last_death"))
+        # What is asked afterwards fails, too.
+        self.check_replaced("cuLaunchKernel:err=719; cuStreamQuery:err=719", "CUDA_ERROR_LAUNCH_FAILED")
 
     @HAS_KERNELS
     def test_a_launch_that_fails_once_loses_no_request_and_no_replica(self):
@@ -193,14 +190,7 @@ class Failures(unittest.TestCase):
 
     @HAS_KERNELS
     def test_a_replica_whose_launches_all_fail_leaves_its_work_to_others_and_is_replaced(self):
-        for path in ("cuda_ipc", "host"):
-            with self.subTest(path=path), serve(path) as server:
-                victim = server.replica_pids()[0]
-                self.check_under_load(server, lambda: server.gpu.break_("cuLaunchKernel:err=701", victim),
-                                      lambda: self.restarts(server)[0] > 0, "it is replaced")
-                server.wait_healthy(2)
-                self.assertEqual(paths(server), [path] * 2)
-                self.assertIn("others", field_of(server.info().replica_infos[0], "last_death"))
+        self.check_replaced("cuLaunchKernel:err=701", "others")
 
     def test_a_replica_whose_device_hangs_is_replaced(self):
         with serve("cuda_ipc", "--step-timeout=1") as server:

@@ -54,6 +54,13 @@ class ConsumerTest : public testing::Test {
   void HearAll() {
     while (!consumer->left() && IsReadable()) Hear();
   }
+  // Heard to its end, it leaves an arena for the next connection of its process.
+  void HangUpAndFindTheArena() {
+    process.Close();
+    HearAll();
+    EXPECT_TRUE(consumer->left());
+    EXPECT_NE(consumer->TakeArena(), nullptr);
+  }
   bool IsReadable() const {
     pollfd socket{consumer->socket_fd(), POLLIN, 0};
     return ::poll(&socket, 1, 0) == 1;
@@ -80,20 +87,14 @@ TEST_F(ConsumerTest, WhatItSaidBeforeItHungUpIsHeardThoughAnAnswerCouldNotBeSent
   ConnectAndOpen();
   Say(EmbedTexts{1, {"no replica serves"}});  // is refused at once, to nobody
   Say(ArenaClosed{});
-  process.Close();
-  HearAll();
-  EXPECT_TRUE(consumer->left());
-  EXPECT_NE(consumer->TakeArena(), nullptr);
+  HangUpAndFindTheArena();
   EXPECT_EQ(around.let_go, 0u) << "it broke no rule";
 }
 
 TEST_F(ConsumerTest, AnArenaThatCouldNotBeOfferedIsNobodys) {
   Connect();
   Say(ConsumerHello{kConsumerProtocol, device->uuid()});
-  process.Close();
-  HearAll();
-  EXPECT_TRUE(consumer->left());
-  EXPECT_NE(consumer->TakeArena(), nullptr);
+  HangUpAndFindTheArena();
 }
 
 TEST_F(ConsumerTest, ItIsHeardThoughItHungUpBeforeItReadAnAnswer) {
@@ -101,10 +102,7 @@ TEST_F(ConsumerTest, ItIsHeardThoughItHungUpBeforeItReadAnAnswer) {
   Say(ConsumerHello{kConsumerProtocol, device->uuid()});
   Hear();
   Say(ArenaClosed{});
-  process.Close();
-  HearAll();
-  EXPECT_TRUE(consumer->left());
-  EXPECT_NE(consumer->TakeArena(), nullptr);
+  HangUpAndFindTheArena();
   EXPECT_EQ(around.let_go, 0u) << "it broke no rule";
 }
 

@@ -304,13 +304,15 @@ class LostCopiesTest : public DeviceLaneTest {
     for (const uint64_t offset : offsets) blocks.emplace_back(by_host, offset, 512);
     copies->Gather({std::move(blocks), arena, 0, [] { ADD_FAILURE() << "told as done"; }});
   }
-  // One that the device does not end: what comes is not submitted.
-  void HoldUp() {
+  // Until a fault has struck one that is gathered.
+  void GatherUntilStruck(std::initializer_list<uint64_t> offsets, const char* faults) {
     const uint64_t before = Count("faults");
-    Break(kNeverDone);
-    Gather({0});
-    while (Count("faults") == before) std::this_thread::yield();  // it is looked at, so it was submitted
+    Break(faults);
+    Gather(offsets);
+    while (Count("faults") == before) std::this_thread::yield();
   }
+  // One that the device does not end, but looks at, so it was submitted: what comes is not.
+  void HoldUp() { GatherUntilStruck({0}, kNeverDone); }
   // Until what waited is given back: what comes then is, too.
   void WaitUntilGivenBack() {
     auto other = MakeHostLane(bell);
@@ -360,23 +362,19 @@ TEST_F(LostCopiesTest, KeepNothingOfADeviceThatWasLostBefore) {
 class HastyLostCopiesTest : public LostCopiesTest {
  protected:
   HastyLostCopiesTest() : LostCopiesTest(std::chrono::nanoseconds(0)) {}
+  // A call of the driver's that does not return, in the middle of a batch.
+  void HangInACopy() { GatherUntilStruck({0, 512}, "cuMemcpyHtoDAsync:nth=2:hang"); }
 };
 
 TEST_F(HastyLostCopiesTest, GiveBackWhatWaitsBehindADriverThatDoesNotReturn) {
-  Break("cuMemcpyHtoDAsync:nth=2:hang");
-  const uint64_t before = Count("faults");
-  Gather({0, 512});
-  while (Count("faults") == before) std::this_thread::yield();  // from here on it hangs
+  HangInACopy();
   Gather({1024});
   while (!home.lost()) copies->Judge(CopyEngine::Clock::now());
   EXPECT_THAT(Released(), ElementsAre(1024));
 }
 
 TEST_F(HastyLostCopiesTest, GiveBackWhatWaitsThoughAnotherLostTheDevice) {
-  Break("cuMemcpyHtoDAsync:nth=2:hang");
-  const uint64_t before = Count("faults");
-  Gather({0, 512});
-  while (Count("faults") == before) std::this_thread::yield();
+  HangInACopy();
   Gather({1024});
   home.Lose("a test");
   EXPECT_TRUE(Released().empty());

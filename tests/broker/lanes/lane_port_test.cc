@@ -144,11 +144,7 @@ TEST_F(LanePortTest, CreditEndsWithTheSlots) {
 TEST_F(LanePortTest, WhatTheEngineDoesSoonerThanAWakeIsNoBurden) {
   const auto post_and_run = [&](uint64_t busy_ns) {
     ASSERT_EQ(port->Post(NewShard({"ten tokens"}, 10), false), PostResult::kPosted);
-    const Submission submission = *replica.TakeOne();
-    replica.WriteRows(submission);
-    Completion completion = CompletionOf(submission, CompletionStatus::kOk);
-    completion.busy_ns = busy_ns;
-    replica.Publish(completion);
+    replica.Answer(*replica.TakeOne(), std::chrono::nanoseconds(busy_ns));
     ASSERT_EQ(Reap().size(), 1u);
   };
   const auto burden_of = [&](uint64_t tokens) {
@@ -171,11 +167,8 @@ TEST_F(LanePortTest, WhatTheEngineDoesSoonerThanAWakeIsNoBurden) {
 TEST_F(LanePortTest, ABatchThatTakesLongIsABurdenHoweverManyTokensItHolds) {
   for (int i = 0; i < 100; ++i) {
     ASSERT_EQ(port->Post(NewShard({"x"}, 90), false), PostResult::kPosted);
-    const Submission submission = *replica.TakeOne();
-    replica.WriteRows(submission);
-    Completion completion = CompletionOf(submission, CompletionStatus::kOk);
-    completion.busy_ns = 90'000;  // 1 us a token, but longer than a wake
-    replica.Publish(completion);
+    // 1 us a token, but longer than a wake.
+    replica.Answer(*replica.TakeOne(), std::chrono::microseconds(90));
     ASSERT_EQ(Reap().size(), 1u);
   }
   ASSERT_EQ(port->Post(NewShard({"x"}, 1), false), PostResult::kPosted);
@@ -197,11 +190,7 @@ class RoomyLanePortTest : public LanePortTest {
 TEST_F(RoomyLanePortTest, AFastLaneThatDoesNotAnswerIsABurden) {
   FakeReplica fast(*lane, bell);
   ASSERT_EQ(port->Post(NewShard({"x"}, 50), false), PostResult::kPosted);
-  const Submission submission = *fast.TakeOne();
-  fast.WriteRows(submission);
-  Completion completion = CompletionOf(submission, CompletionStatus::kOk);
-  completion.busy_ns = 50;
-  fast.Publish(completion);
+  fast.Answer(*fast.TakeOne(), std::chrono::nanoseconds(50));
   ASSERT_EQ(Reap().size(), 1u);
   for (uint32_t i = 0; i < LanePort::kMostTrifles; ++i) PostNew("x");
   EXPECT_EQ(port->burden(), 0u);
