@@ -4,7 +4,7 @@
 //
 // Padding is what a batch costs beyond its work, so prompts of like length run
 // together; waiting is what a client feels, so the oldest prompt is always
-// among them. No fixed delay: what is there runs.
+// among them. When to run is not decided here (linger.h).
 // A pure function of lengths and arrival order; the worker owns the prompts.
 
 #include <cstdint>

@@ -9,7 +9,7 @@
 namespace zerohop {
 namespace {
 
-using Clock = std::chrono::steady_clock;
+using Clock = Worker::Clock;
 constexpr size_t kBatchesAhead = 8;       // prompts taken before they run, to choose like lengths from
 constexpr size_t kTokenizeTogether = 32;  // texts a Tokenize call; more gain nothing
 
@@ -49,15 +49,33 @@ absl::Status Worker::ServeUntilTold() {
       continue;
     }
     heartbeat.Enter(Phase::kRunning);
-    DropWithdrawn();
-    if (absl::Status ran = RunBatch(); !ran.ok()) return ran;
+    const Clock::time_point now = Clock::now();
+    DropWithdrawn(now);
+    if (const Clock::duration wait = WaitForMore(orders, now); wait.count() > 0) {
+      lane_.WaitForWork(wait);
+      continue;
+    }
+    uint64_t tokens = 0;
+    if (absl::Status ran = RunBatch(&tokens); !ran.ok()) return ran;
     if (absl::Status landed = LandFinished(); !landed.ok()) return landed;
-    if (absl::Status published = PublishFinished(); !published.ok()) return published;
+    const Clock::time_point end = Clock::now();
+    if (tokens > 0) linger_.OnPass(tokens, end - now);
+    if (absl::Status published = PublishFinished(end); !published.ok()) return published;
   }
+}
+
+// For how long from now; zero where what is there shall run.
+Clock::duration Worker::WaitForMore(Orders orders, Clock::time_point now) {
+  if (orders != Orders::kServe || pool_.size() >= info_.batch_prompts) return {};
+  uint64_t tokens = 0;
+  for (const Waiting& w : pool_) tokens += w.prompt.length;
+  if (tokens >= info_.batch_tokens) return {};
+  return linger_.Wait(pool_.size(), now);
 }
 
 absl::Status Worker::TakeSubmissions() {
   const size_t first_new = pool_.size();
+  size_t submissions = 0;
   Submission submission;
   // Enough to choose like lengths from; the rest stays in the ring, where the broker can still withdraw it.
   while (pool_.size() < kBatchesAhead * size_t{info_.batch_prompts} && orders_() != Orders::kLeave) {
@@ -66,7 +84,9 @@ absl::Status Worker::TakeSubmissions() {
     if (taken != RingResult::kDone) break;
     CrashPoint("took");
     Accept(submission);
+    ++submissions;
   }
+  linger_.OnTaken(submissions);
   TokenizeNew(first_new);
   return absl::OkStatus();
 }
@@ -122,8 +142,7 @@ void Worker::TokenizeNew(size_t first_new) {
   // What failed above is dropped with the withdrawn.
 }
 
-void Worker::DropWithdrawn() {
-  const Clock::time_point now = Clock::now();
+void Worker::DropWithdrawn(Clock::time_point now) {
   for (Job& job : jobs_) {
     if (NobodyWaitsFor(lane_, job.submission, now)) Fail(&job, CompletionStatus::kWithdrawn, 0, "");
   }
@@ -135,8 +154,8 @@ void Worker::DropPromptsOfFailedJobs() {
   std::erase_if(pool_, [](const Waiting& w) { return !w.job->ok(); });
 }
 
-// An error: the device is lost, and with it this process.
-absl::Status Worker::RunBatch() {
+// `tokens`: of the pass, where it did not fail. An error: the device is lost, and with it this process.
+absl::Status Worker::RunBatch(uint64_t* tokens) {
   if (pool_.empty()) return absl::OkStatus();
   std::vector<uint32_t> lengths;
   lengths.reserve(pool_.size());
@@ -151,7 +170,10 @@ absl::Status Worker::RunBatch() {
   CrashPoint("wrote_rows");
   const auto busy = static_cast<uint64_t>(Nanoseconds(Clock::now() - begin));
   if (ok) {
-    for (uint32_t i : picked) MarkRun(pool_[i], busy);
+    for (uint32_t i : picked) {
+      MarkRun(pool_[i], busy);
+      *tokens += pool_[i].prompt.length;
+    }
   } else {
     if (rows_ != nullptr) {
       if (absl::Status device = rows_->CheckDevice(); !device.ok()) return device;
@@ -224,8 +246,8 @@ absl::Status Worker::LandFinished() {
   return landed;
 }
 
-absl::Status Worker::PublishFinished() {
-  bool any = false;
+absl::Status Worker::PublishFinished(Clock::time_point now) {
+  size_t submissions = 0, prompts = 0;
   for (auto job = jobs_.begin(); job != jobs_.end();) {
     if (!job->finished()) {
       ++job;
@@ -234,13 +256,15 @@ absl::Status Worker::PublishFinished() {
     if (absl::Status published = PublishEnd(lane_, job->submission, job->end); !published.ok()) {
       return published;
     }
+    ++submissions;
+    prompts += job->submission.rows;
     job = jobs_.erase(job);
-    any = true;
   }
-  if (any) {
+  if (submissions > 0) {
     CrashPoint("published");
     lane_.RingBroker();
     CrashPoint("rang");
+    linger_.OnAnswered(submissions, prompts, now);
   }
   return absl::OkStatus();
 }

@@ -19,6 +19,7 @@
 #include "replica_shim/device_rows.h"
 #include "replica_shim/engine.h"
 #include "replica_shim/lane_work.h"
+#include "replica_shim/linger.h"
 #include "replica_shim/orders.h"
 #include "shm/lane.h"
 
@@ -26,6 +27,8 @@ namespace zerohop {
 
 class Worker {
  public:
+  using Clock = std::chrono::steady_clock;
+
   // `rows`: of an engine with a device, else null.
   Worker(ReplicaLane& lane, Engine& engine, const EngineInfo& info, std::function<Orders()> orders,
          DeviceRows* rows = nullptr);
@@ -54,20 +57,22 @@ class Worker {
   void Accept(const Submission& submission);
   bool AddPrompts(Job* job);
   void TokenizeNew(size_t first_new);
-  void DropWithdrawn();
+  void DropWithdrawn(Clock::time_point now);
   void DropPromptsOfFailedJobs();
-  absl::Status RunBatch();
+  Clock::duration WaitForMore(Orders orders, Clock::time_point now);
+  absl::Status RunBatch(uint64_t* tokens);
   void RunOneByOne(std::span<const uint32_t> picked);
   void MarkRun(Waiting& waiting, uint64_t busy_ns);
   static void Fail(Job* job, CompletionStatus status, uint32_t prompt, std::string detail);
   absl::Status LandFinished();
-  absl::Status PublishFinished();
+  absl::Status PublishFinished(Clock::time_point now);
 
   ReplicaLane& lane_;
   Engine& engine_;
   const EngineInfo info_;
   const std::function<Orders()> orders_;
   DeviceRows* const rows_;
+  Linger linger_;
   std::list<Job> jobs_;
   std::vector<Waiting> pool_;  // in order of arrival
 };

@@ -115,6 +115,44 @@ TEST(Worker, IsWokenForEverySubmission) {
   serving.join();
 }
 
+// Passes that cost the same however many prompts they have: three prompts are answered, one comes back.
+TEST(Worker, GivesThoseItHasAnsweredAMomentToComeBack) {
+  WorkerHouse house;
+  using Clock = std::chrono::steady_clock;
+  std::vector<std::pair<Clock::time_point, Clock::time_point>> passes;
+  house.engine.on_run = [&] {
+    const Clock::time_point begin = Clock::now();
+    if (passes.empty()) {
+      for (int i = 0; i < 3; ++i) house.Submit({"prompt"});
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(40));
+    passes.emplace_back(begin, Clock::now());
+  };
+  std::atomic<bool> draining{false};
+  std::thread serving([&] {
+    Worker worker(house.lane.replica, house.engine, ScriptedEngine::Info(),
+                  [&] { return draining ? Orders::kDrain : Orders::kServe; });
+    EXPECT_TRUE(worker.Serve().ok());
+  });
+  auto sleeper = house.lane.bell.MakeSleeper(std::chrono::nanoseconds(0));
+  const auto submit_and_wait_for = [&](size_t answers) {
+    house.Submit({"prompt"});
+    house.lane.broker->RingReplica();
+    for (Completion completion{}; answers > 0; --answers) {
+      while (house.lane.broker->TakeCompletion(&completion) != RingResult::kDone) {
+        sleeper.Wait(std::chrono::seconds(100));
+      }
+    }
+  };
+  submit_and_wait_for(4);
+  submit_and_wait_for(1);
+  draining = true;
+  serving.join();
+  ASSERT_EQ(passes.size(), 3u);
+  const auto [begin, end] = passes[1];
+  EXPECT_GE(passes[2].first - end, (end - begin) / 4);
+}
+
 TEST(Worker, EveryRowIsRightUnderRandomSubmissions) {
   WorkerHouse house;
   std::mt19937 random(41);

@@ -1,0 +1,70 @@
+#pragma once
+
+// Linger: how long a worker waits, between two passes, for the callers that it
+// has just answered.
+//
+// A pass costs something by itself, beside what its tokens cost: weights are
+// read, kernels are launched. Callers that send one request after the other
+// are back a moment after their answer, and a pass that begins with the first
+// of them lets the others wait for all of it. So the worker waits while
+//   - there is work, but less than a batch,
+//   - fewer have come than were answered,
+//   - less has gone by since the last of them came than is saved if the rest
+//     comes: what a pass costs by itself, or where they are fewer than the
+//     prompts that wait for them, as much less, and
+//   - less than a quarter of the last pass has gone by since its end.
+// Whoever comes later than that is not kept waiting; a lone caller never is.
+// Where fewer than half came, none are awaited for some passes, twice as many
+// each time. What a pass costs is learned: the line through the tokens and
+// times of recent passes.
+// Pure; the worker's thread.
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+
+namespace zerohop {
+
+class Linger {
+ public:
+  using Clock = std::chrono::steady_clock;
+
+  // Submissions were taken off the lane.
+  void OnTaken(size_t submissions);
+  // For how long from now to wait with `at_hand` prompts, which do not fill a batch. 0: run them.
+  Clock::duration Wait(size_t at_hand, Clock::time_point now);
+  // A pass over so many tokens took so long.
+  void OnPass(uint64_t tokens, Clock::duration took);
+  // Submissions, with so many prompts in all, were answered.
+  void OnAnswered(size_t submissions, size_t prompts, Clock::time_point now);
+
+ private:
+  // The line through recent passes, by averages that forget.
+  class PassCost {
+   public:
+    void Learn(double tokens, double seconds);
+    // Seconds of a pass beside those of its tokens. 0 until passes were of different sizes.
+    double fixed() const { return fixed_; }
+
+   private:
+    bool known_ = false;
+    double fixed_ = 0;
+    double tokens_ = 0, seconds_ = 0, tokens_squared_ = 0, tokens_by_seconds_ = 0;
+  };
+
+  void Judge();
+
+  PassCost cost_;
+  Clock::duration took_{};         // the last pass
+  Clock::time_point end_{};        // of the last pass that answered somebody
+  size_t answered_ = 0;            // submissions, at that end
+  size_t prompts_answered_ = 0;    // theirs
+  bool looked_ = false;            // at the lane, since that end
+  size_t came_ = 0, seen_ = 0;     // submissions since; at the last Wait
+  Clock::time_point last_came_{};  // or that end
+  bool waited_ = false;            // since that end
+  uint32_t skip_ = 0;              // passes after which none are awaited
+  uint32_t next_skip_ = 1;
+};
+
+}  // namespace zerohop
