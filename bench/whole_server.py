@@ -22,6 +22,10 @@ import make_corpus
 MODEL_NAME = "bench"
 
 
+def usable_cores():
+    return len(os.sched_getaffinity(0))
+
+
 def default_model():
     cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache")) / "zerohop"
     cache = pathlib.Path(os.environ.get("ZEROHOP_CACHE", cache))
@@ -35,7 +39,7 @@ def parse():
     parser.add_argument("--engine", default="openvino")
     parser.add_argument("--model", default=default_model(), type=pathlib.Path, help="folder of the model")
     parser.add_argument("--dtype", default="auto")
-    parser.add_argument("--replicas", default=len(os.sched_getaffinity(0)), type=int,
+    parser.add_argument("--replicas", default=usable_cores(), type=int,
                         help="and processes of the baseline")
     parser.add_argument("--ours-command", help="another server in place of zerohop; {port} is put in")
     parser.add_argument("--concurrency", default="1,16,64")

@@ -32,6 +32,7 @@ struct EngineOptions {
   std::string model;                // a folder; resolved before the engine sees it
   std::string dtype = "auto";       // auto | float32 | bfloat16
   int threads = 1;                  // compute threads of this replica
+  uint32_t batch_tokens = 0;        // openvino only: most tokens of a pass, padding included; 0: its choice
   std::string device;               // engines on a GPU: a UUID or an ordinal; empty: the first
   int echo_dim = 384;               // echo only: floats per embedding
   int echo_delay_us = 0;            // echo only: how long one pass takes

@@ -15,6 +15,8 @@ absl::StatusOr<ReplicaOptions> ParseReplicaOptions(int argc, char** argv) {
   app.add_option("--model", engine.model, "folder of the model");
   app.add_option("--dtype", engine.dtype)->check(CLI::IsMember({"auto", "float32", "bfloat16"}));
   app.add_option("--threads", engine.threads, "compute threads")->check(CLI::Range(1, 1024));
+  app.add_option("--batch-tokens", engine.batch_tokens, "openvino: most tokens of a pass; 0: its own choice")
+      ->check(CLI::Range(0, 1 << 20));
   app.add_option("--device", engine.device, "engines on a GPU: its UUID or ordinal");
   app.add_option("--cpu", options.place.cpu, "pin to this CPU");
   app.add_option("--connect", options.place.connect,

@@ -94,6 +94,9 @@ absl::StatusOr<std::vector<std::string>> ReplicaCommand(const EngineChoice& choi
                                       ": expected openvino, echo, vllm, sentence-transformers, module:Class, "
                                       "or a script whose name ends in .py");
   }
+  if (choice.batch_tokens > 0 && choice.engine != "openvino") {
+    return absl::InvalidArgumentError("--batch-tokens is for the engine openvino, not for " + choice.engine);
+  }
   auto command = Program(choice, *kind);
   if (!command.ok()) return command;
   auto model = Model(choice, *kind);
@@ -102,6 +105,7 @@ absl::StatusOr<std::vector<std::string>> ReplicaCommand(const EngineChoice& choi
                                   "--threads=" + std::to_string(choice.threads)}) {
     command->push_back(word);
   }
+  if (choice.batch_tokens > 0) command->push_back("--batch-tokens=" + std::to_string(choice.batch_tokens));
   if (!choice.device.empty()) command->push_back("--device=" + choice.device);
   command->insert(command->end(), choice.flags.begin(), choice.flags.end());
   return command;

@@ -20,6 +20,7 @@ struct EngineChoice {
   std::string model;  // a folder or a name; empty: the engine's default
   std::string dtype = "auto";
   int threads = 1;
+  uint32_t batch_tokens = 0;       // most tokens of a pass; 0: the engine's own choice
   std::string device{};            // of engines on a GPU; empty: theirs to choose
   std::string program;             // instead of zerohop-replica or PYTHON; empty: by the table above
   std::string python;              // the interpreter of engines in Python; empty: that of the environment

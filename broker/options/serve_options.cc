@@ -146,6 +146,10 @@ void DescribeEngine(CLI::App& app, Flags& f) {
   app.add_option("--threads", f.engine.threads, "Compute threads per replica")
       ->check(CLI::Range(1, 1024))
       ->group("Engine");
+  app.add_option("--batch-tokens", f.engine.batch_tokens,
+                 "openvino: most tokens, padding included, of one pass over the model; 0: its own choice")
+      ->check(CLI::Range(0, 1 << 20))
+      ->group("Engine");
   app.add_option(
          "--python", f.engine.python,
          "Interpreter of engines in Python; by default that of the active virtual environment, else python3")
@@ -217,10 +221,11 @@ SupervisorOptions SupervisorFrom(const Flags& f, nanoseconds spin) {
   }
   options.control_socket = f.control_socket;
   options.replicas = static_cast<uint32_t>(f.num_replicas);
-  // Threads of a library in Python would all share the CPU that its main thread is pinned to. Engines that
-  // compute have a CPU to themselves or none; echo does not compute.
+  // All threads of a replica would share the CPU that its main thread is pinned to: so would those of a
+  // library in Python, and the compute threads beside the first. Engines that compute have a CPU to
+  // themselves or none; echo does not compute.
   options.pin = f.engine.engine == "echo" ||
-                (f.engine.engine == "openvino" && f.num_replicas * f.engine.threads <= UsableCpus());
+                (f.engine.engine == "openvino" && f.engine.threads == 1 && f.num_replicas <= UsableCpus());
   options.geometry.request_arena_bytes = f.request_arena_mib << 20;
   options.geometry.response_arena_bytes = f.response_arena_mib << 20;
   options.health_interval = Seconds(f.health_interval);

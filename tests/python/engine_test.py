@@ -352,6 +352,7 @@ class Starting(unittest.TestCase):
                 ("known_engines:Nobody", [], "the module known_engines has no Nobody"),
                 ("no_such_module:Engine", [], "ModuleNotFoundError: No module named 'no_such_module'"),
                 ("oracle", [], "expected openvino, echo, vllm, sentence-transformers, module:Class"),
+                ("known_engines:Plain", ["--batch-tokens=512"], "--batch-tokens is for the engine openvino, not for known_engines:Plain"),
                 ("no_such_file.py", [], "no such file")):
             with self.subTest(engine=engine, flags=flags):
                 done = subprocess.run([f"{BIN}/zerohop", "serve", "--host=127.0.0.1", "--port=0", "--num-replicas=1", PYTHON,

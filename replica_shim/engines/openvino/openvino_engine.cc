@@ -175,7 +175,7 @@ absl::StatusOr<EngineInfo> OpenVinoEngine::LoadFolder(const EngineOptions& optio
   info_.dim = static_cast<uint32_t>(dim.get_length());
   info_.max_tokens = static_cast<uint32_t>(model->max_tokens);
   info_.vocabulary = static_cast<uint32_t>(model->vocabulary);
-  info_.batch_tokens = kBatchTokens;
+  info_.batch_tokens = options.batch_tokens > 0 ? options.batch_tokens : kBatchTokens;
   info_.batch_prompts = kBatchPrompts;
   if (absl::Status status = Compile(model->graph, options); !status.ok()) return status;
   WarmUp();

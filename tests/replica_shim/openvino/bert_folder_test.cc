@@ -176,6 +176,19 @@ TEST(BertFolder, UnknownOptionsAreRefused) {
             "threads is 0, but at least 1 is expected");
 }
 
+TEST(BertFolder, TokensOfAPassAreAsSaid) {
+  const TemporaryFolder folder;
+  TinyBert({.prefix = ""}).Write(folder);
+  EngineOptions options = testing::OptionsFor(folder.path(), "float32");
+  const auto own_choice = MakeOpenVinoEngine()->Load(options);
+  ASSERT_TRUE(own_choice.ok()) << own_choice.status();
+  EXPECT_EQ(own_choice->batch_tokens, 768U);
+  options.batch_tokens = 123;
+  const auto as_said = MakeOpenVinoEngine()->Load(options);
+  ASSERT_TRUE(as_said.ok()) << as_said.status();
+  EXPECT_EQ(as_said->batch_tokens, 123U);
+}
+
 TEST(BertFolder, MissingTokenizersLibraryIsNamed) {
   const TemporaryFolder folder;
   TinyBert({.prefix = ""}).Write(folder);
