@@ -54,17 +54,18 @@ def parse():
     return options
 
 
-def start_server(options):
+def start_server(options, layout=None):
+    """`layout`: flags that divide the machine; by default `options.replicas` of one thread."""
     port = bench_run.free_port()
     if options.ours_command:
         command = options.ours_command.replace("{port}", str(port)).split()
     else:
         command = [options.binaries / "zerohop", "serve", "--engine", options.engine, "--model", options.model,
                    "--dtype", options.dtype, "--host", "127.0.0.1", "--port", port,
-                   "--num-replicas", options.replicas, "--served-model-name", MODEL_NAME]
+                   "--served-model-name", MODEL_NAME, *(layout or ["--num-replicas", options.replicas])]
     options.out.mkdir(parents=True, exist_ok=True)
     return bench_run.Server("zerohop", [str(part) for part in command], f"127.0.0.1:{port}",
-                            options.out / "whole_server.server.log")
+                            options.out / f"{bench_run.bench_name()}.server.log")
 
 
 def alone_command(options, corpus, processes, arguments=()):

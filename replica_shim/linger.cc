@@ -9,26 +9,25 @@ namespace {
 using std::chrono::duration;
 using std::chrono::duration_cast;
 
-constexpr double kLearn = 1.0 / 32;       // weight of the newest pass
+constexpr uint32_t kRecentPasses = 32;    // that averages are over
 constexpr double kLeastVariation = 0.01;  // of the tokens a pass, squared, for a line that means something
-constexpr int kShareOfPass = 4;           // the longest wait: a quarter
-constexpr uint32_t kLongestSkip = 64;     // passes
+constexpr int kShareOfPass = 4;           // the longest wait: a quarter, ...
+constexpr std::chrono::milliseconds kLongestWait{20};  // ... and this
+constexpr std::chrono::microseconds kLeastWait{100};   // less is lost in going to sleep
+constexpr uint32_t kLongestSkip = 64;                  // passes
 
 }  // namespace
 
-void Linger::OnTaken(size_t submissions) {
-  // The first look finds what had come before the answers left.
-  if (std::exchange(looked_, true)) came_ += submissions;
-}
-
-Linger::Clock::duration Linger::Wait(size_t at_hand, Clock::time_point now) {
+Linger::Clock::duration Linger::TimeToWait(size_t at_hand, Clock::time_point now) {
   if (std::exchange(seen_, came_) != came_) last_came_ = now;
   if (skip_ > 0 || at_hand == 0 || came_ >= answered_) return {};
-  const double missing = double(prompts_answered_) * double(answered_ - came_) / double(answered_);
+  const int64_t absent = answered_ - std::max<int64_t>(0, came_);
+  const double missing = double(prompts_answered_) * double(absent) / double(answered_);
   const duration<double> worth(cost_.fixed() * std::min(1.0, missing / double(at_hand)));
   const Clock::time_point until =
-      std::min(last_came_ + duration_cast<Clock::duration>(worth), end_ + took_ / kShareOfPass);
-  if (until <= now) return {};
+      std::min(last_came_ + duration_cast<Clock::duration>(worth),
+               end_ + std::min<Clock::duration>(took_ / kShareOfPass, kLongestWait));
+  if (until - now < kLeastWait) return {};
   waited_ = true;
   return until - now;
 }
@@ -44,7 +43,7 @@ void Linger::Judge() {
   if (skip_ > 0) --skip_;
   if (!waited_) return;
   waited_ = false;
-  if (came_ * 2 >= answered_) {
+  if (came_ * 4 >= answered_ * 3) {
     next_skip_ = 1;
   } else {
     skip_ = next_skip_;
@@ -52,26 +51,26 @@ void Linger::Judge() {
   }
 }
 
-void Linger::OnAnswered(size_t submissions, size_t prompts, Clock::time_point now) {
-  answered_ = submissions;
+void Linger::OnAnswered(size_t submissions, size_t prompts, size_t waiting, Clock::time_point now) {
+  answered_ = static_cast<int64_t>(submissions);
   prompts_answered_ = prompts;
-  came_ = seen_ = 0;
-  looked_ = false;
+  came_ = seen_ = -static_cast<int64_t>(waiting);
   end_ = last_came_ = now;
+  waited_ = false;
 }
 
 void Linger::PassCost::Learn(double tokens, double seconds) {
-  const double weight = known_ ? kLearn : 1;
-  known_ = true;
-  const auto learn = [&](double& average, double value) { average += weight * (value - average); };
+  passes_ = std::min(passes_ + 1, kRecentPasses);
+  const auto learn = [&](double& average, double value) { average += (value - average) / passes_; };
   learn(tokens_, tokens);
   learn(seconds_, seconds);
   learn(tokens_squared_, tokens * tokens);
   learn(tokens_by_seconds_, tokens * seconds);
   const double variance = tokens_squared_ - tokens_ * tokens_;
-  if (variance <= kLeastVariation * tokens_ * tokens_) return;
-  const double per_token = (tokens_by_seconds_ - tokens_ * seconds_) / variance;
-  fixed_ = std::clamp(seconds_ - per_token * tokens_, 0.0, seconds_);
+  if (variance > kLeastVariation * tokens_ * tokens_) {
+    fixed_ = seconds_ - tokens_ * (tokens_by_seconds_ - tokens_ * seconds_) / variance;
+  }
+  fixed_ = std::clamp(fixed_, 0.0, seconds_);
 }
 
 }  // namespace zerohop

@@ -13,11 +13,12 @@
 //     comes: what a pass costs by itself, or where they are fewer than the
 //     prompts that wait for them, as much less, and
 //   - less than a quarter of the last pass has gone by since its end.
-// Whoever comes later than that is not kept waiting; a lone caller never is.
-// Where fewer than half came, none are awaited for some passes, twice as many
-// each time. What a pass costs is learned: the line through the tokens and
-// times of recent passes.
-// Pure; the worker's thread.
+// So whoever sends one prompt after the other, alone, is not kept waiting, nor
+// who comes later than that. Where fewer than three of four came, none are awaited for
+// some passes, twice as many each time. What a pass costs is learned: the line
+// through the tokens and times of recent passes.
+// It counts submissions: a caller whose request was cut into several shards is
+// taken for several. Looks at no clock; the worker's thread.
 
 #include <chrono>
 #include <cstddef>
@@ -30,13 +31,14 @@ class Linger {
   using Clock = std::chrono::steady_clock;
 
   // Submissions were taken off the lane.
-  void OnTaken(size_t submissions);
+  void OnTaken(size_t submissions) { came_ += static_cast<int64_t>(submissions); }
   // For how long from now to wait with `at_hand` prompts, which do not fill a batch. 0: run them.
-  Clock::duration Wait(size_t at_hand, Clock::time_point now);
+  Clock::duration TimeToWait(size_t at_hand, Clock::time_point now);
   // A pass over so many tokens took so long.
   void OnPass(uint64_t tokens, Clock::duration took);
-  // Submissions, with so many prompts in all, were answered.
-  void OnAnswered(size_t submissions, size_t prompts, Clock::time_point now);
+  // At the end of a pass, submissions with so many prompts in all were answered, while others waited in the
+  // lane.
+  void OnAnswered(size_t submissions, size_t prompts, size_t waiting, Clock::time_point now);
 
  private:
   // The line through recent passes, by averages that forget.
@@ -47,7 +49,7 @@ class Linger {
     double fixed() const { return fixed_; }
 
    private:
-    bool known_ = false;
+    uint32_t passes_ = 0;  // up to those that an average is over
     double fixed_ = 0;
     double tokens_ = 0, seconds_ = 0, tokens_squared_ = 0, tokens_by_seconds_ = 0;
   };
@@ -57,10 +59,10 @@ class Linger {
   PassCost cost_;
   Clock::duration took_{};         // the last pass
   Clock::time_point end_{};        // of the last pass that answered somebody
-  size_t answered_ = 0;            // submissions, at that end
+  int64_t answered_ = 0;           // submissions, at that end
   size_t prompts_answered_ = 0;    // theirs
-  bool looked_ = false;            // at the lane, since that end
-  size_t came_ = 0, seen_ = 0;     // submissions since; at the last Wait
+  int64_t came_ = 0;               // submissions since; negative until those taken that had come before
+  int64_t seen_ = 0;               // came_, when last looked at
   Clock::time_point last_came_{};  // or that end
   bool waited_ = false;            // since that end
   uint32_t skip_ = 0;              // passes after which none are awaited

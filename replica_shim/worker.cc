@@ -51,26 +51,45 @@ absl::Status Worker::ServeUntilTold() {
     heartbeat.Enter(Phase::kRunning);
     const Clock::time_point now = Clock::now();
     DropWithdrawn(now);
-    if (const Clock::duration wait = WaitForMore(orders, now); wait.count() > 0) {
+    if (const Clock::duration wait = TimeToWait(orders, now); wait.count() > 0) {
       lane_.WaitForWork(wait);
       continue;
     }
     uint64_t tokens = 0;
     if (absl::Status ran = RunBatch(&tokens); !ran.ok()) return ran;
     if (absl::Status landed = LandFinished(); !landed.ok()) return landed;
-    const Clock::time_point end = Clock::now();
-    if (tokens > 0) linger_.OnPass(tokens, end - now);
-    if (absl::Status published = PublishFinished(end); !published.ok()) return published;
+    LearnPass(tokens, now, Clock::now());
+    if (absl::Status published = PublishFinished(); !published.ok()) return published;
   }
 }
 
-// For how long from now; zero where what is there shall run.
-Clock::duration Worker::WaitForMore(Orders orders, Clock::time_point now) {
+// For how long from now; zero where what is there shall run, or what has ended be published.
+Clock::duration Worker::TimeToWait(Orders orders, Clock::time_point now) {
   if (orders != Orders::kServe || pool_.size() >= info_.batch_prompts) return {};
   uint64_t tokens = 0;
   for (const Waiting& w : pool_) tokens += w.prompt.length;
-  if (tokens >= info_.batch_tokens) return {};
-  return linger_.Wait(pool_.size(), now);
+  if (tokens >= info_.batch_tokens || AnyFinished()) return {};
+  return linger_.TimeToWait(pool_.size(), now);
+}
+
+bool Worker::AnyFinished() const {
+  return std::any_of(jobs_.begin(), jobs_.end(), [](const Job& job) { return job.finished(); });
+}
+
+// Of a pass that did not fail, before its answers leave. What runs on a device is done only once it has
+// landed: then a pass took as long as it seems if the one before had landed, too.
+void Worker::LearnPass(uint64_t tokens, Clock::time_point begin, Clock::time_point end) {
+  if (tokens == 0) return;
+  size_t submissions = 0, prompts = 0;
+  for (const Job& job : jobs_) {
+    if (!job.ok() || !job.finished()) continue;
+    ++submissions;
+    prompts += job.submission.rows;
+  }
+  const bool done = rows_ == nullptr || submissions > 0;
+  if (done && device_is_done_) linger_.OnPass(tokens, end - begin);
+  device_is_done_ = done;
+  if (submissions > 0) linger_.OnAnswered(submissions, prompts, lane_.WaitingSubmissions(), end);
 }
 
 absl::Status Worker::TakeSubmissions() {
@@ -246,8 +265,8 @@ absl::Status Worker::LandFinished() {
   return landed;
 }
 
-absl::Status Worker::PublishFinished(Clock::time_point now) {
-  size_t submissions = 0, prompts = 0;
+absl::Status Worker::PublishFinished() {
+  bool any = false;
   for (auto job = jobs_.begin(); job != jobs_.end();) {
     if (!job->finished()) {
       ++job;
@@ -256,15 +275,13 @@ absl::Status Worker::PublishFinished(Clock::time_point now) {
     if (absl::Status published = PublishEnd(lane_, job->submission, job->end); !published.ok()) {
       return published;
     }
-    ++submissions;
-    prompts += job->submission.rows;
     job = jobs_.erase(job);
+    any = true;
   }
-  if (submissions > 0) {
+  if (any) {
     CrashPoint("published");
     lane_.RingBroker();
     CrashPoint("rang");
-    linger_.OnAnswered(submissions, prompts, now);
   }
   return absl::OkStatus();
 }

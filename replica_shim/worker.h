@@ -59,13 +59,15 @@ class Worker {
   void TokenizeNew(size_t first_new);
   void DropWithdrawn(Clock::time_point now);
   void DropPromptsOfFailedJobs();
-  Clock::duration WaitForMore(Orders orders, Clock::time_point now);
+  Clock::duration TimeToWait(Orders orders, Clock::time_point now);
+  bool AnyFinished() const;
+  void LearnPass(uint64_t tokens, Clock::time_point begin, Clock::time_point end);
   absl::Status RunBatch(uint64_t* tokens);
   void RunOneByOne(std::span<const uint32_t> picked);
   void MarkRun(Waiting& waiting, uint64_t busy_ns);
   static void Fail(Job* job, CompletionStatus status, uint32_t prompt, std::string detail);
   absl::Status LandFinished();
-  absl::Status PublishFinished(Clock::time_point now);
+  absl::Status PublishFinished();
 
   ReplicaLane& lane_;
   Engine& engine_;
@@ -73,6 +75,7 @@ class Worker {
   const std::function<Orders()> orders_;
   DeviceRows* const rows_;
   Linger linger_;
+  bool device_is_done_ = true;  // with all passes
   std::list<Job> jobs_;
   std::vector<Waiting> pool_;  // in order of arrival
 };

@@ -124,6 +124,8 @@ class ReplicaLane {
 
   RingResult TakeSubmission(Submission* submission) { return submissions_.Take(submission); }
   bool HasSubmission() const { return !submissions_.Empty(); }
+  // As the broker says: a count, nothing may be read by it.
+  uint64_t WaitingSubmissions() const { return submissions_.Waiting(); }
   RingResult Complete(const Completion& completion) { return completions_.Push(completion); }
   // Once per batch of completions.
   void RingBroker() const { broker_bell_.Ring(); }

@@ -94,9 +94,11 @@ class RingConsumer {
     return RingResult::kDone;
   }
 
-  bool Empty() const {
+  bool Empty() const { return Waiting() == 0; }
+  // Published and not taken, as the producer says.
+  uint64_t Waiting() const {
     // A peek: Take reads again with acquire before it uses a cell.
-    return tail_->load(std::memory_order_relaxed) == head_->load(std::memory_order_relaxed);
+    return tail_->load(std::memory_order_relaxed) - head_->load(std::memory_order_relaxed);
   }
 
  private:

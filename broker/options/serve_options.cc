@@ -77,7 +77,7 @@ void DescribeServing(CLI::App& app, Flags& f) {
 }
 
 void DescribeReplicas(CLI::App& app, Flags& f) {
-  app.add_option("--num-replicas", f.num_replicas, "Engine processes; one per core is best on a CPU")
+  app.add_option("--num-replicas", f.num_replicas, "Engine processes; one per core is usually best on a CPU")
       ->check(CLI::Range(1, 256))
       ->group("Replicas");
   app.add_option("--load-balancing", f.load_balancing, "Which replica gets the next work")
@@ -208,6 +208,9 @@ SupervisorOptions SupervisorFrom(const Flags& f, nanoseconds spin) {
   if (attach == f.control_socket.empty()) {
     Refuse(attach ? "--replica-mode attach needs --control-socket PATH, where replicas connect"
                   : "--control-socket is for --replica-mode attach; spawned replicas need none");
+  }
+  if (attach && f.engine.batch_tokens > 0) {
+    Refuse("--batch-tokens: with --replica-mode attach, flags of the engine belong to the replicas");
   }
   if (attach && !f.engine.flags.empty()) {
     Refuse("nobody takes " + f.engine.flags.front() +

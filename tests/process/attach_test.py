@@ -180,6 +180,7 @@ class Attach(unittest.TestCase):
         self.assertIn("--control-socket", self.refused("--replica-mode=attach"))
         self.assertIn("--replica-mode attach", self.refused("--control-socket=/tmp/unused"))
         self.assertIn("1 to 107 bytes", self.refused("--replica-mode=attach", f"--control-socket=/{'x' * 120}"))
+        self.assertIn("--batch-tokens", self.refused("--replica-mode=attach", f"--control-socket={self.path}", "--batch-tokens=8"))
         self.assertIn("--echo-dim", self.refused("--replica-mode=attach", f"--control-socket={self.path}", "--echo-dim=8"))
         with open(self.path, "w") as file:
             file.write("precious")
