@@ -51,16 +51,18 @@ class Candidate:
         return bench_run.spread([ours["prompts_per_second"] / theirs["prompts_per_second"]
                                  for ours, theirs in zip(self.samples, first.samples)])
 
+    def disturbed(self):
+        return sum(1 for sample in self.samples if sample.get("disturbed"))
+
     def row(self, first):
         named = [self.replicas, self.threads, self.batch_tokens or "own choice"]
         if self.failed:
             return [*named, self.failed]
         ratio = self.beside(first)
-        disturbed = sum(1 for sample in self.samples if sample.get("disturbed"))
         return [*named, f"{self.median('prompts_per_second'):,.1f}",
                 f"{ratio['median']:.2f} ({ratio['least']:.2f}-{ratio['most']:.2f})",
                 f"{self.median('p50_us') / 1000:.1f}", f"{self.median('p99_us') / 1000:.1f}",
-                f"{disturbed} of {len(self.samples)}"]
+                f"{self.disturbed()} of {len(self.samples)}"]
 
 
 def parse():
@@ -113,9 +115,11 @@ def measure_once(options, generator, candidate):
 
 
 def best_of(candidates):
-    """The first, unless another does more in every round."""
+    """The first, unless another does more in every round, and nothing else used the machine meanwhile."""
     first = candidates[0]
-    better = [candidate for candidate in candidates[1:] if not candidate.failed
+    if first.disturbed():
+        return first
+    better = [candidate for candidate in candidates[1:] if not candidate.failed and not candidate.disturbed()
               and candidate.beside(first)["median"] >= WORTHWHILE and candidate.beside(first)["least"] > 1]
     return max(better, key=lambda candidate: candidate.beside(first)["median"], default=first)
 
