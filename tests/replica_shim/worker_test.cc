@@ -119,11 +119,14 @@ TEST(Worker, IsWokenForEverySubmission) {
 TEST(Worker, GivesThoseItHasAnsweredAMomentToComeBack) {
   WorkerHouse house;
   using Clock = std::chrono::steady_clock;
+  const std::vector<std::string> prompt = {"prompt"};
+  const Submission first = house.Prepare(prompt), last = house.Prepare(prompt);
+  const std::vector<Submission> three = {house.Prepare(prompt), house.Prepare(prompt), house.Prepare(prompt)};
   std::vector<std::pair<Clock::time_point, Clock::time_point>> passes;
   house.engine.on_run = [&] {
     const Clock::time_point begin = Clock::now();
     if (passes.empty()) {
-      for (int i = 0; i < 3; ++i) house.Submit({"prompt"});
+      for (const Submission& submission : three) house.Submit(submission);
     }
     std::this_thread::sleep_for(std::chrono::milliseconds(40));
     passes.emplace_back(begin, Clock::now());
@@ -135,8 +138,8 @@ TEST(Worker, GivesThoseItHasAnsweredAMomentToComeBack) {
     EXPECT_TRUE(worker.Serve().ok());
   });
   auto sleeper = house.lane.bell.MakeSleeper(std::chrono::nanoseconds(0));
-  const auto submit_and_wait_for = [&](size_t answers) {
-    house.Submit({"prompt"});
+  const auto submit_and_wait_for = [&](const Submission& submission, size_t answers) {
+    house.Submit(submission);
     house.lane.broker->RingReplica();
     for (Completion completion{}; answers > 0; --answers) {
       while (house.lane.broker->TakeCompletion(&completion) != RingResult::kDone) {
@@ -144,8 +147,8 @@ TEST(Worker, GivesThoseItHasAnsweredAMomentToComeBack) {
       }
     }
   };
-  submit_and_wait_for(4);
-  submit_and_wait_for(1);
+  submit_and_wait_for(first, 4);
+  submit_and_wait_for(last, 1);
   draining = true;
   serving.join();
   ASSERT_EQ(passes.size(), 3u);
