@@ -158,6 +158,7 @@ class Rows(WithConsumers):
             broker = server.gpu.reports()[pid]
             self.assertEqual(set(broker["leaks"].values()), {0}, broker)
             self.assertEqual((broker["counters"]["pageable_copies"], broker["counters"]["undefined"]), (0, 0))
+            self.assertEqual(broker["counters"]["bytes_htod"], 3 * PROOF_BYTES, "of two lanes' arenas and the consumer's")
 
     def test_one_request_that_many_replicas_share_is_one_piece(self):
         texts = [f"{i} of them" for i in range(5000)]

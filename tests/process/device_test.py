@@ -68,7 +68,9 @@ class Paths(unittest.TestCase):
             self.assertEqual(paths(server), ["cuda_ipc"] * 2)
             self.check_rows(server)
             reports, broker = self.check_nothing_is_left(server, processes=3)
-            self.assertEqual(reports.pop(broker)["counters"]["bytes_dtoh"], len(TEXTS) * DIM * 4)
+            counters = reports.pop(broker)["counters"]
+            self.assertEqual(counters["bytes_dtoh"], len(TEXTS) * DIM * 4)
+            self.assertEqual(counters["bytes_htod"], 2 * PROOF_BYTES, "each arena's proof")
             for replica in reports.values():
                 self.assertEqual(replica["counters"]["bytes_dtoh"], PROOF_BYTES)
                 self.assertEqual((replica["counters"]["opens"], replica["counters"]["closes"]), (1, 1))
@@ -201,12 +203,13 @@ class Failures(unittest.TestCase):
             self.assertEqual(paths(server), ["cuda_ipc"] * 2)
 
     def test_a_replica_that_cannot_open_the_arena_returns_by_the_host(self):
-        with serve("cuda_ipc") as server:
-            server.gpu.break_("cuIpcOpenMemHandle:err=400")
-            victim = server.replica_pids()[0]
-            self.check_under_load(server, lambda: os.kill(victim, signal.SIGKILL),
-                                  lambda: paths(server) == ["host", "cuda_ipc"], "it is back by another path")
-            self.assertIn("CUDA_ERROR_INVALID_HANDLE", field_of(server.info().replica_infos[0], "return_reason"))
+        for code, name in ((1, "INVALID_VALUE"), (205, "MAP_FAILED"), (208, "ALREADY_MAPPED"), (400, "INVALID_HANDLE")):
+            with self.subTest(code=code), serve("cuda_ipc") as server:
+                server.gpu.break_(f"cuIpcOpenMemHandle:err={code}")
+                victim = server.replica_pids()[0]
+                self.check_under_load(server, lambda: os.kill(victim, signal.SIGKILL),
+                                      lambda: paths(server) == ["host", "cuda_ipc"], "it is back by another path")
+                self.assertIn(f"CUDA_ERROR_{name}", field_of(server.info().replica_infos[0], "return_reason"))
 
     def test_replicas_die_while_the_brokers_device_hangs_and_no_request_is_lost(self):
         with serve("cuda_ipc", "--step-timeout=1", env=NOTHING_GIVEN_BACK) as server:
