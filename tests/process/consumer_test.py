@@ -17,11 +17,12 @@ import tempfile
 import unittest
 from unittest import mock
 
+import grpc
 import numpy as np
 from device import PROGRAM, EmulatedGpu
 from device_test import NOTHING_GIVEN_BACK, PROOF_BYTES, refusal, serve
 from load import DIM, Load
-from server import BIN, RETURN, echo_rows, field_of, is_running, rows_of, stopped, until
+from server import BIN, PATIENCE_S, RETURN, echo_rows, field_of, is_running, rows_of, stopped, until
 
 assert RETURN is None, "these tests choose the return path"
 TEXTS = [f"text {i}" for i in range(100)]
@@ -392,6 +393,25 @@ class Deaths(WithConsumers):
             self.assertEqual(server.stop(), 0)
             self.assertEqual(set(server.gpu.reports()[pid]["leaks"].values()), {0})
 
+    def test_consumers_that_die_in_any_call_of_the_driver_harm_nobody(self):
+        calls = ("cuIpcOpenMemHandle", "cuMemcpyDtoHAsync", "cuStreamSynchronize", "cuIpcCloseMemHandle")
+        with self.serve() as server:
+            for call, moment in itertools.product(calls, ("before", "after")):
+                with self.subTest(call=call, moment=moment), Consumer(server, self.path) as victim:
+                    victim.do("remember")  # it has an answer once the driver is open in it
+                    server.gpu.break_(f"{call}:sigkill={moment}", victim.process.pid)
+                    with self.assertRaisesRegex(AssertionError, "the consumer died of"):
+                        victim.hello(server)
+                        victim.rows(victim.embed(TEXTS))
+                        victim.do("close")
+                    self.assertEqual(victim.process.wait(PATIENCE_S), -signal.SIGKILL)
+                    self.check_others_are_served(server)
+            pid = server.process.pid
+            server.channel.close()
+            self.assertEqual(server.stop(), 0)
+            self.assertEqual(set(server.gpu.reports()[pid]["leaks"].values()), {0})
+            self.assertEqual(server.gpu.reports()[pid]["counters"]["undefined"], 0)
+
     def test_a_process_that_comes_again_finds_its_arena_and_takes_no_more_memory(self):
         with self.served() as (server, consumer):
             pid = server.process.pid
@@ -485,6 +505,33 @@ class Undefined(WithConsumers):
                 while consumer.hear() is not None:
                     pass
                 self.check_still_works(consumer, held)
+                with self.serve(env={**server.gpu.env(), **room}) as following:
+                    consumer.do("connect", path=self.path)
+                    consumer.hello(following)
+                    self.check_works(consumer)
+                    np.testing.assert_array_equal(rows_of(following.encode(TEXTS)), echo_rows(TEXTS, DIM))
+                    consumer.leave()
+
+    def test_a_server_that_dies_in_any_call_of_the_driver_leaves_the_gpu_to_the_next(self):
+        room = {"FAKECU_TOTAL_MB": "64"}  # for one server, and not for two
+        of_arenas, of_rows = ("cuMemAlloc", "cuIpcGetMemHandle", "cuMemcpyHtoDAsync"), ("cuMemcpyDtoHAsync", "cuMemcpyDtoDAsync", "cuStreamQuery")
+        for call, moment in itertools.product((*of_arenas, *of_rows), ("before", "after")):
+            with self.subTest(call=call, moment=moment), self.served(env=room) as (server, consumer):
+                held = consumer.embed(["held"])
+                replicas = server.replica_pids()
+                server.gpu.break_(f"{call}:sigkill={moment}", server.process.pid)
+                if call in of_arenas:
+                    os.kill(replicas[0], signal.SIGKILL)  # its successor gets a new one
+                else:
+                    consumer.begin(["under way"])
+                    with contextlib.suppress(grpc.RpcError):
+                        server.encode(TEXTS)
+                self.assertEqual(server.process.wait(PATIENCE_S), -signal.SIGKILL)
+                until(lambda pids=replicas: not any(map(is_running, pids)), "its replicas are gone")
+                while consumer.hear() is not None:
+                    pass
+                self.check_still_works(consumer, held)
+                server.gpu.break_("")
                 with self.serve(env={**server.gpu.env(), **room}) as following:
                     consumer.do("connect", path=self.path)
                     consumer.hello(following)
