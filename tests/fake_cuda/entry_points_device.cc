@@ -110,7 +110,7 @@ CUresult cuDeviceGetUuid_v2(CUuuid* uuid, CUdevice device) {
 
 CUresult cuDeviceGetName(char* name, int length, CUdevice device) {
   return EnterDevice("cuDeviceGetName", name, device, [&](const DeviceRecord&, uint32_t) {
-    std::snprintf(name, static_cast<size_t>(std::max(length, 0)), "Emulated CUDA device");
+    std::snprintf(name, static_cast<size_t>(std::max(length, 0)), "%s", TheSettings().device_name.c_str());
     return CUDA_SUCCESS;
   });
 }

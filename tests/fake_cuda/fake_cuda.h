@@ -9,6 +9,7 @@
 //   FAKECU_NS         processes with the same one share devices; "default"
 //   FAKECU_DEVICES    devices, 1..4; the first process of a namespace decides
 //   FAKECU_TOTAL_MB   memory of a device, 1024; likewise
+//   FAKECU_NAME       of every device: "Emulated CUDA device"; one with " MIG " in it is that of an instance
 //   FAKECU_VISIBLE    ordinals this process sees and in which order, "1,0"
 //   FAKECU_ATTRIBUTES "18=1,125=0": device attributes that differ from the usual
 //   FAKECU_UB         abort | poison | pin: what undefined behaviour does (undefined.h)

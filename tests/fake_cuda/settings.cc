@@ -71,6 +71,7 @@ Settings Read() {
   if (settings.name_space.find('/') != std::string::npos) Refuse("FAKECU_NS", settings.name_space);
   settings.devices = static_cast<uint32_t>(Number("FAKECU_DEVICES", 1, 0, kMaxDevices));
   settings.total_bytes = Number("FAKECU_TOTAL_MB", 1024, 2, 1 << 20) << 20;
+  settings.device_name = Text("FAKECU_NAME", "Emulated CUDA device");
   settings.visible = Visible();
   settings.attributes = Attributes();
   settings.undefined = Undefined();

@@ -20,6 +20,7 @@ struct Settings {
   std::string name_space;
   uint32_t devices;
   uint64_t total_bytes;
+  std::string device_name;
   std::optional<std::vector<uint32_t>> visible;
   std::map<int, int> attributes;
   UndefinedBehaviour undefined;

@@ -119,6 +119,14 @@ class WithDevices(Machine):
             for known in (choice, *UUIDS):
                 self.assertIn(known, result.stderr)
 
+    def test_an_instance_of_a_device_is_known_by_its_name_and_has_a_uuid_of_its_own_kind(self):
+        instance = {"FAKECU_NAME": "Emulated CUDA device MIG 1g.5gb"}
+        uuid = UUIDS[0].replace("GPU-", "MIG-")
+        found = self.device(**instance)
+        self.assertEqual((found["uuid"], found["mig_instance"], found["return_path"]), (uuid, True, "cuda_ipc"))
+        for choice in (uuid, "0"):
+            self.assertEqual(self.json("--device", choice, **instance)["devices"][0]["uuid"], uuid)
+
     def test_a_parent_that_ignores_the_end_of_children_changes_nothing(self):
         result = self.run_doctor("--json", preexec_fn=lambda: signal.signal(signal.SIGCHLD, signal.SIG_IGN))
         self.assertEqual(json.loads(result.stdout)["devices"][0]["return_path"], "cuda_ipc")
