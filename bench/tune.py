@@ -57,7 +57,7 @@ class Candidate:
     def row(self, first):
         named = [self.replicas, self.threads, self.batch_tokens or "own choice"]
         if self.failed:
-            return [*named, self.failed]
+            return [*named, self.failed, *[""] * 4]
         ratio = self.beside(first)
         return [*named, f"{self.median('prompts_per_second'):,.1f}",
                 f"{ratio['median']:.2f} ({ratio['least']:.2f}-{ratio['most']:.2f})",
@@ -108,7 +108,7 @@ def measure_once(options, generator, candidate):
         try:
             generator.wait_ready(server, 120)
         except bench_run.BenchError as error:
-            candidate.failed = str(error)
+            candidate.failed = f"not started: {error}"
             return
         candidate.samples.append(generator.sample(server, arguments=[
             "--concurrency", options.concurrency, "--warmup", 2, "--seconds", options.seconds, "--drain", 120]))
@@ -118,6 +118,7 @@ def best_of(candidates):
     """The first, unless another does more in every round, and nothing else used the machine meanwhile."""
     first = candidates[0]
     if first.disturbed():
+        print("other programs used the machine: the first is kept, whatever the others did", file=sys.stderr)
         return first
     better = [candidate for candidate in candidates[1:] if not candidate.failed and not candidate.disturbed()
               and candidate.beside(first)["median"] >= WORTHWHILE and candidate.beside(first)["least"] > 1]
@@ -126,7 +127,7 @@ def best_of(candidates):
 
 def write_config(options, best):
     machine = bench_run.machine()
-    said = {"engine": options.engine} | ({"model": options.own_model.resolve()} if options.own_model else {})
+    said = {"engine": options.engine} | ({"model": f'"{options.own_model.resolve()}"'} if options.own_model else {})
     lines = [f"# {machine['date']}, {machine['cpu']}, {machine['cores']} cores: {options.concurrency} requests in flight, each of",
              f"# {options.prompts} prompts: {best.median('prompts_per_second'):,.1f} sentences/s, p50 {best.median('p50_us') / 1000:.1f} ms",
              *(f"{name} = {value}" for name, value in (said | {"dtype": options.dtype} | best.settings()).items())]

@@ -32,14 +32,12 @@ Linger::Clock::duration Linger::TimeToWait(size_t at_hand, Clock::time_point now
   return until - now;
 }
 
-void Linger::OnPass(uint64_t tokens, Clock::duration took) {
-  Judge();
+void Linger::LearnPass(uint64_t tokens, Clock::duration took) {
   cost_.Learn(double(tokens), duration<double>(took).count());
   took_ = took;
 }
 
-// Whether those who were awaited came before the pass that has run.
-void Linger::Judge() {
+void Linger::JudgeWait() {
   if (skip_ > 0) --skip_;
   if (!waited_) return;
   waited_ = false;
@@ -56,7 +54,6 @@ void Linger::OnAnswered(size_t submissions, size_t prompts, size_t waiting, Cloc
   prompts_answered_ = prompts;
   came_ = seen_ = -static_cast<int64_t>(waiting);
   end_ = last_came_ = now;
-  waited_ = false;
 }
 
 void Linger::PassCost::Learn(double tokens, double seconds) {

@@ -76,9 +76,11 @@ bool Worker::AnyFinished() const {
   return std::any_of(jobs_.begin(), jobs_.end(), [](const Job& job) { return job.finished(); });
 }
 
-// Of a pass that did not fail, before its answers leave. What runs on a device is done only once it has
-// landed: then a pass took as long as it seems if the one before had landed, too.
+// Of a pass over so many tokens, before its answers leave; 0: it failed, and its prompts ran one by one. What
+// runs on a device is done only once it has landed: then a pass took as long as it seems if the one before
+// had landed, too.
 void Worker::LearnPass(uint64_t tokens, Clock::time_point begin, Clock::time_point end) {
+  linger_.JudgeWait();
   if (tokens == 0) return;
   size_t submissions = 0, prompts = 0;
   for (const Job& job : jobs_) {
@@ -87,7 +89,7 @@ void Worker::LearnPass(uint64_t tokens, Clock::time_point begin, Clock::time_poi
     prompts += job.submission.rows;
   }
   const bool done = rows_ == nullptr || submissions > 0;
-  if (done && device_is_done_) linger_.OnPass(tokens, end - begin);
+  if (done && device_is_done_) linger_.LearnPass(tokens, end - begin);
   device_is_done_ = done;
   if (submissions > 0) linger_.OnAnswered(submissions, prompts, lane_.WaitingSubmissions(), end);
 }

@@ -95,10 +95,11 @@ class RingConsumer {
   }
 
   bool Empty() const { return Waiting() == 0; }
-  // Published and not taken, as the producer says.
+  // Published and not taken, as the producer says; clamped to what is possible.
   uint64_t Waiting() const {
     // A peek: Take reads again with acquire before it uses a cell.
-    return tail_->load(std::memory_order_relaxed) - head_->load(std::memory_order_relaxed);
+    const uint64_t ahead = tail_->load(std::memory_order_relaxed) - head_->load(std::memory_order_relaxed);
+    return ahead > capacity_ ? capacity_ : ahead;
   }
 
  private:

@@ -531,7 +531,6 @@ class Undefined(WithConsumers):
                 while consumer.hear() is not None:
                     pass
                 self.check_still_works(consumer, held)
-                server.gpu.break_("")
                 with self.serve(env={**server.gpu.env(), **room}) as following:
                     consumer.do("connect", path=self.path)
                     consumer.hello(following)

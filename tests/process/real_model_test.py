@@ -30,7 +30,7 @@ def cosines(a, b):
 
 class Cpus(unittest.TestCase):
     @unittest.skipIf(len(os.sched_getaffinity(0)) < 2, "needs two CPUs")
-    def test_compute_threads_do_not_share_the_cpu_of_the_first(self):
+    def test_only_a_replica_of_one_thread_is_pinned(self):
         for threads, cpus in ((1, 1), (2, len(os.sched_getaffinity(0)))):
             with self.subTest(threads=threads), Server(f"--threads={threads}", engine="openvino", replicas=1) as server:
                 server.encode(TEXTS)

@@ -23,7 +23,8 @@ struct Shop {
   // A pass over so many prompts, whose callers are answered.
   void Pass(size_t prompts, Duration took) {
     now += took;
-    linger.OnPass(10 * prompts, took);
+    linger.JudgeWait();
+    linger.LearnPass(10 * prompts, took);
     linger.OnAnswered(prompts, prompts, 0, now);
   }
   // The passes of a model that costs 4 ms and 1 ms a prompt.
@@ -81,16 +82,16 @@ TEST(Linger, WhoSendsOnePromptAfterTheOtherAloneIsNeverKeptWaiting) {
   }
 }
 
-TEST(Linger, WaitIsNoneOfThePassesThatFailed) {
+TEST(Linger, WaitIsJudgedByThePassAfterItWhetherOrNotItsTimeIsKnown) {
   Shop shop;
   shop.LearnModel();
   shop.Pass(8, milliseconds(12));
   shop.linger.OnTaken(1);
   EXPECT_GT(shop.Wait(1), kNothing);
-  shop.linger.OnAnswered(8, 8, 0, shop.now);  // one by one, after a pass that failed
-  shop.Pass(8, milliseconds(12));
+  shop.linger.JudgeWait();
+  shop.linger.OnAnswered(8, 8, 0, shop.now);
   shop.linger.OnTaken(1);
-  EXPECT_GT(shop.Wait(1), kNothing) << "the last wait ended before the last answers left: it was not in vain";
+  EXPECT_EQ(shop.Wait(1), kNothing) << "the last was in vain";
 }
 
 TEST(Linger, WaitsForMomentsOnly) {
@@ -106,7 +107,7 @@ TEST(Linger, WaitsForMomentsOnly) {
 TEST(Linger, WhatHadComeBeforeTheAnswersLeftDoesNotCountAsBack) {
   Shop shop;
   shop.LearnModel();
-  shop.linger.OnPass(40, milliseconds(8));
+  shop.linger.LearnPass(40, milliseconds(8));
   shop.linger.OnAnswered(4, 4, 4, shop.now);
   shop.linger.OnTaken(4);
   EXPECT_EQ(shop.Wait(4), milliseconds(2)) << "others than the four that were answered";
@@ -197,7 +198,8 @@ Replay Play(std::deque<Time> arrivals, std::optional<Duration> comes_back) {
     }
     const Duration took = milliseconds(4 + pool);
     now += took;
-    linger.OnPass(10 * pool, took);
+    linger.JudgeWait();
+    linger.LearnPass(10 * pool, took);
     const auto waiting = std::upper_bound(arrivals.begin(), arrivals.end(), now) - arrivals.begin();
     linger.OnAnswered(pool, pool, static_cast<size_t>(waiting), now);
     ++passes, prompts += pool;
