@@ -339,6 +339,10 @@ def _judged(row, target):
     return row
 
 
+def usable_cores():
+    return len(os.sched_getaffinity(0))
+
+
 def machine():
     """What figures depend on; nothing that names the host."""
     model = "unknown CPU"
@@ -348,7 +352,7 @@ def machine():
             break
     return {
         "cpu": model,
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": usable_cores(),
         "kernel": platform.release(),
         "load_average": os.getloadavg()[0],
         "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),

@@ -10,7 +10,6 @@ Baseline: busy, the words that both spin on; paced, the same words as futexes.
 Machine:  two CPUs; where there is one, only what sleeps is measured.
 """
 
-import os
 import statistics
 import sys
 
@@ -35,7 +34,7 @@ def parse():
 def loads_of(options):
     """{load: (ways, arguments of lane_pingpong)}"""
     paces = {"paced": ["--rate", RATE]}
-    if len(os.sched_getaffinity(0)) > 1:
+    if bench_run.usable_cores() > 1:
         paces = {"busy": [], **paces}
     else:
         print("one CPU: two processes cannot spin for each other; only what sleeps is measured\n")

@@ -72,7 +72,7 @@ def parse():
     parser.add_argument("--corpus", type=pathlib.Path, help="file with a text a line; by default short queries of ours")
     parser.add_argument("--prompts", default="1", help="of a request: K or LOW-HIGH")
     parser.add_argument("--concurrency", default=16, type=int, help="requests in flight")
-    parser.add_argument("--cores", default=whole_server.usable_cores(), type=int, help="to divide; by default all")
+    parser.add_argument("--cores", default=bench_run.usable_cores(), type=int, help="to divide; by default all")
     parser.add_argument("--rounds", default=3, type=int)
     parser.add_argument("--seconds", default=6.0, type=float, help="counted, of every sample")
     parser.add_argument("--config", type=pathlib.Path, help="the file to write; by default tune.conf in --out")

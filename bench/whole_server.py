@@ -22,10 +22,6 @@ import make_corpus
 MODEL_NAME = "bench"
 
 
-def usable_cores():
-    return len(os.sched_getaffinity(0))
-
-
 def default_model():
     cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache")) / "zerohop"
     cache = pathlib.Path(os.environ.get("ZEROHOP_CACHE", cache))
@@ -39,7 +35,7 @@ def parse():
     parser.add_argument("--engine", default="openvino")
     parser.add_argument("--model", default=default_model(), type=pathlib.Path, help="folder of the model")
     parser.add_argument("--dtype", default="auto")
-    parser.add_argument("--replicas", default=usable_cores(), type=int,
+    parser.add_argument("--replicas", default=bench_run.usable_cores(), type=int,
                         help="and processes of the baseline")
     parser.add_argument("--ours-command", help="another server in place of zerohop; {port} is put in")
     parser.add_argument("--concurrency", default="1,16,64")

@@ -472,6 +472,7 @@ class Undefined(WithConsumers):
     """Memory whose owner goes while others have it open: whatever a driver makes of it (tests/fake_cuda/undefined.h)."""
 
     WHATEVER = ("poison", "pin")  # where it is the server's doing, "abort" would end it
+    ROOM_FOR_ONE = {"FAKECU_TOTAL_MB": "64"}  # server, and not for two
 
     @contextlib.contextmanager
     def under(self, policy):
@@ -483,6 +484,19 @@ class Undefined(WithConsumers):
         self.assertEqual(consumer.rows(leased).shape, (leased["rows"], leased["dim"]))
         consumer.do("close")
 
+    def check_the_gpu_is_left_to_the_next(self, server, replicas, consumer, held):
+        """After the server's death, with a consumer of it that holds a lease."""
+        until(lambda: not any(map(is_running, replicas)), "its replicas are gone")
+        while consumer.hear() is not None:
+            pass
+        self.check_still_works(consumer, held)
+        with self.serve(env={**server.gpu.env(), **self.ROOM_FOR_ONE}) as following:
+            consumer.do("connect", path=self.path)
+            consumer.hello(following)
+            self.check_works(consumer)
+            np.testing.assert_array_equal(rows_of(following.encode(TEXTS)), echo_rows(TEXTS, DIM))
+            consumer.leave()
+
     def test_a_server_that_ends_tells_its_consumers_and_does_not_wait_long_for_them(self):
         for policy in self.WHATEVER:
             with self.under(policy), self.served() as (server, consumer):
@@ -493,30 +507,19 @@ class Undefined(WithConsumers):
                 self.check_still_works(consumer, held)
 
     def test_a_server_that_is_killed_leaves_the_gpu_to_the_next(self):
-        room = {"FAKECU_TOTAL_MB": "64"}  # for one server, and not for two
         for policy in ("abort", *self.WHATEVER):
-            with self.under(policy), self.served("--echo-delay-us=1000", env=room) as (server, consumer):
+            with self.under(policy), self.served("--echo-delay-us=1000", env=self.ROOM_FOR_ONE) as (server, consumer):
                 held = consumer.embed(["held"])
                 for i in range(100):
                     consumer.begin([f"under way {i}"])
                 replicas = server.replica_pids()
                 server.stop(signal.SIGKILL)
-                until(lambda pids=replicas: not any(map(is_running, pids)), "its replicas are gone")
-                while consumer.hear() is not None:
-                    pass
-                self.check_still_works(consumer, held)
-                with self.serve(env={**server.gpu.env(), **room}) as following:
-                    consumer.do("connect", path=self.path)
-                    consumer.hello(following)
-                    self.check_works(consumer)
-                    np.testing.assert_array_equal(rows_of(following.encode(TEXTS)), echo_rows(TEXTS, DIM))
-                    consumer.leave()
+                self.check_the_gpu_is_left_to_the_next(server, replicas, consumer, held)
 
     def test_a_server_that_dies_in_any_call_of_the_driver_leaves_the_gpu_to_the_next(self):
-        room = {"FAKECU_TOTAL_MB": "64"}  # for one server, and not for two
         of_arenas, of_rows = ("cuMemAlloc", "cuIpcGetMemHandle", "cuMemcpyHtoDAsync"), ("cuMemcpyDtoHAsync", "cuMemcpyDtoDAsync", "cuStreamQuery")
         for call, moment in itertools.product((*of_arenas, *of_rows), ("before", "after")):
-            with self.subTest(call=call, moment=moment), self.served(env=room) as (server, consumer):
+            with self.subTest(call=call, moment=moment), self.served(env=self.ROOM_FOR_ONE) as (server, consumer):
                 held = consumer.embed(["held"])
                 replicas = server.replica_pids()
                 server.gpu.break_(f"{call}:sigkill={moment}", server.process.pid)
@@ -527,16 +530,7 @@ class Undefined(WithConsumers):
                     with contextlib.suppress(grpc.RpcError):
                         server.encode(TEXTS)
                 self.assertEqual(server.process.wait(PATIENCE_S), -signal.SIGKILL)
-                until(lambda pids=replicas: not any(map(is_running, pids)), "its replicas are gone")
-                while consumer.hear() is not None:
-                    pass
-                self.check_still_works(consumer, held)
-                with self.serve(env={**server.gpu.env(), **room}) as following:
-                    consumer.do("connect", path=self.path)
-                    consumer.hello(following)
-                    self.check_works(consumer)
-                    np.testing.assert_array_equal(rows_of(following.encode(TEXTS)), echo_rows(TEXTS, DIM))
-                    consumer.leave()
+                self.check_the_gpu_is_left_to_the_next(server, replicas, consumer, held)
 
     def test_an_arena_that_its_process_has_passed_on_harms_the_other_alone(self):
         for policy in self.WHATEVER:

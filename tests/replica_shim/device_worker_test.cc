@@ -1,8 +1,6 @@
 #include <gtest/gtest.h>
 
-#include <atomic>
 #include <cstdlib>
-#include <thread>
 
 #include "replica_shim/device_rows.h"
 #include "shm/cuda/device_arena.h"
@@ -66,19 +64,16 @@ class DeviceEngine final : public Engine {
 
 TEST(DeviceWorker, RowsAreOnTheHostWhenTheirCompletionIsPublished) {
   WorkerHouse house;
-  std::atomic<bool> draining{false};
-  std::thread serving([&] {
+  WorkerThread serving([&](std::function<Orders()> orders) {
     DeviceEngine engine;
     ReturnVerdict taken;
     DeviceRows rows = Must(DeviceRows::Make(engine, house.lane.replica, std::nullopt, &taken));
     EXPECT_EQ(taken.path, ReturnPath::kHost);
-    Worker worker(
-        house.lane.replica, engine, ScriptedEngine::Info(),
-        [&] { return draining ? Orders::kDrain : Orders::kServe; }, &rows);
-    EXPECT_TRUE(worker.Serve().ok());
+    Worker worker(house.lane.replica, engine, ScriptedEngine::Info(), std::move(orders), &rows);
+    absl::Status served = worker.Serve();
     EXPECT_GT(engine.passes, 100) << "more prompts than a pass holds, in most submissions";
+    return served;
   });
-  auto sleeper = house.lane.bell.MakeSleeper(std::chrono::nanoseconds(0));
   for (int round = 0; round < 50; ++round) {
     std::vector<std::pair<Submission, std::vector<std::string>>> submitted;
     for (int i = 0; i < 3; ++i) {
@@ -88,13 +83,8 @@ TEST(DeviceWorker, RowsAreOnTheHostWhenTheirCompletionIsPublished) {
       submitted.emplace_back(house.Submit(prompts), prompts);
     }
     house.lane.broker->RingReplica();
-    for (size_t answers = 0; answers < submitted.size();) {
-      Completion completion{};
-      if (house.lane.broker->TakeCompletion(&completion) != RingResult::kDone) {
-        sleeper.Wait(std::chrono::seconds(100));
-        continue;
-      }
-      ++answers;
+    for (size_t answers = 0; answers < submitted.size(); ++answers) {
+      const Completion completion = house.AwaitCompletion();
       ASSERT_EQ(StatusOf(completion), CompletionStatus::kOk);
       for (const auto& [submission, prompts] : submitted) {
         if (submission.cookie != completion.cookie) continue;
@@ -102,8 +92,6 @@ TEST(DeviceWorker, RowsAreOnTheHostWhenTheirCompletionIsPublished) {
       }
     }
   }
-  draining = true;
-  serving.join();
 }
 
 }  // namespace

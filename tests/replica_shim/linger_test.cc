@@ -173,8 +173,8 @@ struct Replay {
   double prompts_a_pass = 0, share_waited = 0;
 };
 
-// A replica whose passes cost 4 ms and 1 ms a prompt. `arrivals`: in order; whom `comes_back` is given for
-// comes again, so long after its answer for each that was answered before it in the same pass.
+// A replica whose passes cost 4 ms and 1 ms a prompt. `arrivals`: in order. With `comes_back`, the callers of
+// a pass come again one after the other, so long apart, after their answers.
 Replay Play(std::deque<Time> arrivals, std::optional<Duration> comes_back) {
   Linger linger;
   Time now = arrivals.front();

@@ -93,26 +93,14 @@ TEST(Worker, SubmissionWithoutRowsIsAnswered) {
 // A worker on its own thread, asleep between the submissions.
 TEST(Worker, IsWokenForEverySubmission) {
   WorkerHouse house;
-  std::atomic<bool> draining{false};
-  std::thread serving([&] {
-    Worker worker(house.lane.replica, house.engine, ScriptedEngine::Info(),
-                  [&] { return draining ? Orders::kDrain : Orders::kServe; });
-    EXPECT_TRUE(worker.Serve().ok());
-  });
-  auto sleeper = house.lane.bell.MakeSleeper(std::chrono::nanoseconds(0));
+  WorkerThread serving(house);
   for (int i = 0; i < 500; ++i) {
     const std::vector<std::string> prompt = {"prompt " + std::to_string(i)};
     const Submission submission = house.Submit(prompt);
     house.lane.broker->RingReplica();
-    Completion completion{};
-    while (house.lane.broker->TakeCompletion(&completion) != RingResult::kDone) {
-      sleeper.Wait(std::chrono::seconds(100));
-    }
-    ASSERT_EQ(completion.cookie, submission.cookie);
+    ASSERT_EQ(house.AwaitCompletion().cookie, submission.cookie);
     ASSERT_TRUE(house.HasRightRows(submission, prompt));
   }
-  draining = true;
-  serving.join();
 }
 
 // Passes that cost the same however many prompts they have: three prompts are answered, one comes back.
@@ -131,26 +119,15 @@ TEST(Worker, GivesThoseItHasAnsweredAMomentToComeBack) {
     std::this_thread::sleep_for(std::chrono::milliseconds(40));
     passes.emplace_back(begin, Clock::now());
   };
-  std::atomic<bool> draining{false};
-  std::thread serving([&] {
-    Worker worker(house.lane.replica, house.engine, ScriptedEngine::Info(),
-                  [&] { return draining ? Orders::kDrain : Orders::kServe; });
-    EXPECT_TRUE(worker.Serve().ok());
-  });
-  auto sleeper = house.lane.bell.MakeSleeper(std::chrono::nanoseconds(0));
+  WorkerThread serving(house);
   const auto submit_and_wait_for = [&](const Submission& submission, size_t answers) {
     house.Submit(submission);
     house.lane.broker->RingReplica();
-    for (Completion completion{}; answers > 0; --answers) {
-      while (house.lane.broker->TakeCompletion(&completion) != RingResult::kDone) {
-        sleeper.Wait(std::chrono::seconds(100));
-      }
-    }
+    for (; answers > 0; --answers) (void)house.AwaitCompletion();
   };
   submit_and_wait_for(first, 4);
   submit_and_wait_for(last, 1);
-  draining = true;
-  serving.join();
+  serving.Drain();
   ASSERT_EQ(passes.size(), 3u);
   const auto [begin, end] = passes[1];
   const auto quarter = std::min<Clock::duration>((end - begin) / 4, std::chrono::milliseconds(20));

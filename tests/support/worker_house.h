@@ -3,8 +3,14 @@
 // WorkerHouse: a worker with a scripted engine on a real lane, and the test as
 // broker. Serve runs the worker until all that was submitted is answered.
 
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <chrono>
 #include <cstring>
+#include <functional>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "replica_shim/worker.h"
@@ -55,6 +61,14 @@ class WorkerHouse {
     while (lane.broker->TakeCompletion(&completion) == RingResult::kDone) all.push_back(completion);
     return all;
   }
+  // The next that comes, of a worker on another thread.
+  Completion AwaitCompletion() {
+    Completion completion{};
+    while (lane.broker->TakeCompletion(&completion) != RingResult::kDone) {
+      sleeper_.Wait(std::chrono::seconds(100));
+    }
+    return completion;
+  }
   std::string Response(const Submission& submission, size_t bytes) const {
     return {reinterpret_cast<const char*>(lane.broker->response(submission.response_offset)), bytes};
   }
@@ -67,6 +81,34 @@ class WorkerHouse {
 
  private:
   uint32_t next_slot_ = 0;
+  BellSleeper sleeper_ = lane.bell.MakeSleeper(std::chrono::nanoseconds(0));
+};
+
+// A worker on a thread of its own, until it is drained.
+class WorkerThread {
+ public:
+  using Serve = std::function<absl::Status(std::function<Orders()>)>;
+
+  explicit WorkerThread(Serve serve)
+      : thread_([this, serve = std::move(serve)] {
+          EXPECT_TRUE(serve([this] { return draining_ ? Orders::kDrain : Orders::kServe; }).ok());
+        }) {}
+  explicit WorkerThread(WorkerHouse& house)
+      : WorkerThread([&house](std::function<Orders()> orders) {
+          return Worker(house.lane.replica, house.engine, ScriptedEngine::Info(), std::move(orders)).Serve();
+        }) {}
+  ~WorkerThread() { Drain(); }
+  WorkerThread(const WorkerThread&) = delete;
+  WorkerThread& operator=(const WorkerThread&) = delete;
+
+  void Drain() {
+    draining_ = true;
+    if (thread_.joinable()) thread_.join();
+  }
+
+ private:
+  std::atomic<bool> draining_{false};
+  std::thread thread_;
 };
 
 inline CompletionStatus StatusOf(const Completion& completion) {
