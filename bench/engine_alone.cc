@@ -3,9 +3,10 @@
 // Question: how many sentences a second can these cores embed, and how long
 //           does one short text take, with no server around the engine?
 // Load:     a file of texts, a process per core, each pinned and with one
-//           thread, as replicas are. All texts are sorted by length, cut into
-//           full batches and run in shuffled order, whole passes over the file,
-//           tokenizing included. --single: one text at a time.
+//           thread, as replicas are. Batches are cut by the replica's own
+//           batcher, for which all texts wait at once, and run in shuffled
+//           order, whole passes over the file, tokenizing included.
+//           --single: one text at a time.
 // Baseline: this is the baseline of whole_server.py.
 // Machine:  every process reports its own rate; they are added up.
 //
@@ -26,10 +27,12 @@
 #include <nlohmann/json.hpp>
 #include <random>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "bench/latency_histogram.h"
 #include "replica_shim/engine.h"
+#include "replica_shim/packing.h"
 
 namespace zerohop::bench {
 namespace {
@@ -112,6 +115,7 @@ struct Workload {
   std::vector<Prompt> prompts;
   std::vector<float> rows;
   std::vector<Batch> batches;
+  uint64_t padded_tokens = 0;  // of all batches
 };
 
 void ReadTexts(const std::string& path, uint32_t dim, Workload& work) {
@@ -126,39 +130,41 @@ void ReadTexts(const std::string& path, uint32_t dim, Workload& work) {
   }
 }
 
-// Sorted by length and cut where another prompt would exceed what the engine
-// asks for: the best that any batcher could make of these texts.
+// What the model computes for a batch.
+uint64_t PaddedTokens(const Batch& batch, uint32_t token_cost) {
+  std::vector<uint32_t> lengths;
+  for (const Prompt* prompt : batch) lengths.push_back(prompt->length);
+  if (token_cost > 0) return PackPrompts(lengths, token_cost).size();
+  return *std::max_element(lengths.begin(), lengths.end()) * lengths.size();
+}
+
+// As replicas cut them, but out of all texts: no server has so many to choose from.
 void CutBatches(Engine& engine, const EngineInfo& info, const AloneOptions& options, Workload& work) {
   Batch all;
   for (Prompt& prompt : work.prompts) all.push_back(&prompt);
   for (size_t i = 0; i < all.size(); i += kTokenizeTogether) {
     Check(engine.Tokenize(std::span(all).subspan(i, std::min(kTokenizeTogether, all.size() - i))));
   }
-  if (!options.single) {
-    std::stable_sort(all.begin(), all.end(),
-                     [](const Prompt* a, const Prompt* b) { return a->tokens.size() < b->tokens.size(); });
-  }
-  size_t most = std::max(info.batch_prompts, 1u);
-  if (options.most > 0) most = std::min(most, static_cast<size_t>(options.most));
-  if (options.single) most = 1;
-  for (Prompt* prompt : all) {  // the longest so far is always the last
-    const bool fits = !work.batches.empty() && work.batches.back().size() < most &&
-                      (work.batches.back().size() + 1) * prompt->tokens.size() <= info.batch_tokens;
-    if (!fits) work.batches.emplace_back();
-    work.batches.back().push_back(prompt);
+  BatchLimits limits{info.batch_tokens, std::max(info.batch_prompts, 1U), engine.token_cost()};
+  if (options.most > 0) limits.prompts = std::min(limits.prompts, static_cast<uint32_t>(options.most));
+  if (options.single) limits.prompts = 1;
+  while (!all.empty()) {
+    std::vector<uint32_t> lengths;
+    for (const Prompt* prompt : all) lengths.push_back(prompt->length);
+    Batch& batch = work.batches.emplace_back();
+    for (const uint32_t picked : PickBatch(lengths, limits)) {
+      batch.push_back(std::exchange(all[picked], nullptr));
+    }
+    std::erase(all, nullptr);
+    work.padded_tokens += PaddedTokens(batch, limits.token_cost);
   }
 }
 
 void RunBatch(Engine& engine, const Batch& batch, AloneResult& result) {
   Check(engine.Tokenize(batch));
   Check(engine.Run(batch));
-  size_t longest = 0;
-  for (const Prompt* prompt : batch) {
-    result.tokens += prompt->tokens.size();
-    longest = std::max(longest, prompt->tokens.size());
-  }
+  for (const Prompt* prompt : batch) result.tokens += prompt->length;
   result.sentences += batch.size();
-  result.padded_tokens += longest * batch.size();
 }
 
 // Whole passes, so that every text weighs the same, however long it takes.
@@ -179,6 +185,7 @@ AloneResult RunPasses(Engine& engine, const AloneOptions& options, Workload& wor
       RunBatch(engine, batch, result);
       latency.Record(Clock::now() - batch_begin);
     }
+    result.padded_tokens += work.padded_tokens;
   } while (Clock::now() - begin < Seconds(options.seconds));
   result.seconds = Seconds(Clock::now() - begin).count();
   result.p50_us = latency.Micros(0.5);

@@ -205,12 +205,13 @@ void AddScans() {
 
 // --- plans -------------------------------------------------------------------------------------------------
 
-void Pick(State& state, size_t waiting) {
+void Pick(State& state, size_t waiting, uint32_t token_cost) {
   std::minstd_rand random(1);
   std::uniform_int_distribution<uint32_t> length(4, 256);
   std::vector<uint32_t> lengths(waiting);
   for (uint32_t& l : lengths) l = length(random);
-  for (auto _ : state) DoNotOptimize(PickBatch(lengths, {.tokens = 2048, .prompts = 64}));
+  for (auto _ : state)
+    DoNotOptimize(PickBatch(lengths, {.tokens = 768, .prompts = 32, .token_cost = token_cost}));
 }
 
 void Plan(State& state, size_t prompts) {
@@ -221,7 +222,9 @@ void Plan(State& state, size_t prompts) {
 
 void AddPlans() {
   for (const size_t waiting : {8, 256, 1024}) {
-    Add("batch out of " + Count(waiting, "prompt"), "PickBatch", [=](State& state) { Pick(state, waiting); });
+    const std::string name = "batch out of " + Count(waiting, "prompt");
+    Add(name, "PickBatch", [=](State& state) { Pick(state, waiting, 0); });
+    Add(name, "PickBatch, packed", [=](State& state) { Pick(state, waiting, 2304); });
   }
   for (const size_t prompts : {1, 64, 1000}) {
     Add("shards of " + Count(prompts, "prompt"), "PlanShards", [=](State& state) { Plan(state, prompts); });

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <numeric>
 
+#include "replica_shim/packing.h"
+
 namespace zerohop {
 namespace {
 
@@ -15,6 +17,7 @@ bool Alike(uint32_t shorter, uint32_t longer) {
 
 std::vector<uint32_t> PickBatch(std::span<const uint32_t> lengths, const BatchLimits& limits) {
   if (lengths.empty()) return {};
+  if (limits.token_cost > 0) return PickToPack(lengths, limits);
   std::vector<uint32_t> order(lengths.size());
   std::iota(order.begin(), order.end(), 0u);
   std::stable_sort(order.begin(), order.end(),

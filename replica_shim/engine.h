@@ -77,6 +77,10 @@ class Engine {
   virtual std::shared_ptr<const CudaDevice> device() const { return nullptr; }
   virtual cuda::CUstream stream() const { return nullptr; }
 
+  // Once loaded: BatchLimits::token_cost. Run gets the prompts of a batch in the order in which they were
+  // picked.
+  virtual uint32_t token_cost() const { return 0; }
+
   // Before a process that was drained ends; not for one that is killed.
   virtual void Close() {}
 };

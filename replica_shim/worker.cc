@@ -181,7 +181,8 @@ absl::Status Worker::RunBatch(uint64_t* tokens) {
   std::vector<uint32_t> lengths;
   lengths.reserve(pool_.size());
   for (const Waiting& w : pool_) lengths.push_back(w.prompt.length);
-  std::vector<uint32_t> picked = PickBatch(lengths, {info_.batch_tokens, info_.batch_prompts});
+  std::vector<uint32_t> picked =
+      PickBatch(lengths, {info_.batch_tokens, info_.batch_prompts, engine_.token_cost()});
   std::vector<Prompt*> batch;
   batch.reserve(picked.size());
   for (uint32_t i : picked) batch.push_back(&pool_[i].prompt);

@@ -17,8 +17,8 @@
 #include "replica_shim/engines/openvino/json_file.h"
 #include "replica_shim/engines/openvino/model_folder.h"
 #include "replica_shim/engines/openvino/openvino_ir.h"
-#include "replica_shim/engines/openvino/packing.h"
 #include "replica_shim/engines/openvino/text_tokenizer.h"
+#include "replica_shim/packing.h"
 
 namespace zerohop {
 namespace {
@@ -42,7 +42,7 @@ struct ReadModel {
   std::unique_ptr<TextTokenizer> tokenizer;
   size_t max_tokens = 0;
   size_t vocabulary = 0;    // 0: not known
-  uint32_t token_cost = 0;  // packing.h; 0: the graph takes a prompt a sequence
+  uint32_t token_cost = 0;  // batcher.h; 0: the graph takes a prompt a sequence
 };
 
 // OpenVINO's messages run over several lines and name its source files.
@@ -128,6 +128,7 @@ class OpenVinoEngine : public Engine {
   absl::StatusOr<EngineInfo> Load(const EngineOptions& options) override;
   absl::Status Tokenize(std::span<Prompt* const> prompts) override;
   absl::Status Run(std::span<Prompt* const> batch) override;
+  uint32_t token_cost() const override { return token_cost_; }
 
  private:
   struct Input {
@@ -148,7 +149,7 @@ class OpenVinoEngine : public Engine {
   ov::InferRequest request_;
   std::vector<Input> inputs_;
   EngineInfo info_;
-  uint32_t token_cost_ = 0;  // packing.h; 0: the graph takes a prompt a sequence
+  uint32_t token_cost_ = 0;  // batcher.h; 0: the graph takes a prompt a sequence
 };
 
 absl::StatusOr<EngineInfo> OpenVinoEngine::Load(const EngineOptions& options) {
