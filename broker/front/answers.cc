@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "absl/container/inlined_vector.h"
+#include "broker/front/recycled.h"
 #include "broker/front/row_frame.h"
 #include "inference.pb.h"
 
@@ -37,13 +38,19 @@ HeaderText HeaderOf(const std::string& request_id, int32_t n_prompts, uint32_t d
   return header;
 }
 
+// What gRPC holds of an answer's rows.
+struct SentRows final : Recycled<SentRows> {
+  explicit SentRows(RowBlock block) : rows(std::move(block)) {}
+  const RowBlock rows;
+};
+
 grpc::Slice SliceOver(RowBlock rows) {
-  auto* owned = new RowBlock(std::move(rows));
-  const auto bytes = owned->bytes();
+  auto* sent = new SentRows(std::move(rows));
+  const auto bytes = sent->rows.bytes();
   // gRPC reads the bytes and never writes them; its slice type knows no const.
   auto* data = const_cast<std::byte*>(bytes.data());
   return {grpc_slice_new_with_user_data(
-              data, bytes.size(), [](void* block) { delete static_cast<RowBlock*>(block); }, owned),
+              data, bytes.size(), [](void* owner) { delete static_cast<SentRows*>(owner); }, sent),
           grpc::Slice::STEAL_REF};
 }
 

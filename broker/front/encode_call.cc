@@ -38,7 +38,7 @@ void EncodeCall::OnRequest(bool ok) {
   }
   context_.live_calls.Enter();
   Listen(context_, queue_);
-  ticket_ = std::make_shared<Ticket>();
+  ticket_ = std::allocate_shared<Ticket>(RecyclingAllocator<Ticket>());
   Serve();
 }
 

@@ -22,6 +22,7 @@
 #include "broker/front/completion_event.h"
 #include "broker/front/connections.h"
 #include "broker/front/live_calls.h"
+#include "broker/front/recycled.h"
 #include "broker/front/service.h"
 #include "broker/router/router.h"
 
@@ -37,7 +38,7 @@ struct EncodeContext {
   uint64_t max_message_bytes = 0;  // of an answer
 };
 
-class EncodeCall final : public AnswerSink {
+class EncodeCall final : public AnswerSink, public Recycled<EncodeCall> {
  public:
   // Waits for the next Encode on `queue`; the call owns itself.
   static void Listen(const EncodeContext& context, grpc::ServerCompletionQueue* queue);

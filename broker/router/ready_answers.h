@@ -23,7 +23,7 @@ class ReadyAnswers {
  private:
   void GiveBySocket();
 
-  absl::InlinedVector<std::pair<AnswerSink*, Answer>, 4> answers_;
+  absl::InlinedVector<std::pair<AnswerSink*, Answer>, 8> answers_;
 };
 
 }  // namespace zerohop
