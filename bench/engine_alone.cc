@@ -130,7 +130,7 @@ void ReadTexts(const std::string& path, uint32_t dim, Workload& work) {
   }
 }
 
-// What the model computes for a batch.
+// What the model computes for a batch, but for what PadPrompts rounds.
 uint64_t PaddedTokens(const Batch& batch, uint32_t token_cost) {
   std::vector<uint32_t> lengths;
   for (const Prompt* prompt : batch) lengths.push_back(prompt->length);
@@ -138,7 +138,7 @@ uint64_t PaddedTokens(const Batch& batch, uint32_t token_cost) {
   return *std::max_element(lengths.begin(), lengths.end()) * lengths.size();
 }
 
-// As replicas cut them, but out of all texts: no server has so many to choose from.
+// As replicas cut them, while all texts wait.
 void CutBatches(Engine& engine, const EngineInfo& info, const AloneOptions& options, Workload& work) {
   Batch all;
   for (Prompt& prompt : work.prompts) all.push_back(&prompt);

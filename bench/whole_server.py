@@ -6,8 +6,8 @@ Question: how many of the sentences that the engine embeds alone come out of
 Load:     mixed corpus (3 to 300 words), 1 to 64 prompts a request, and short
           queries, one a request; concurrency 1, 16 and 64; answers verified.
 Baseline: engine_alone in the same run: the same engine, texts and cores,
-          batches cut out of the whole corpus, a process per core; for queries,
-          no larger than the callers in flight allow.
+          batches cut by the same batcher while the whole corpus waits, a process
+          per core; for queries, no larger than the callers in flight allow.
 Machine:  model and client share the cores with the server; only ratios count.
 """
 

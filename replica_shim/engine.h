@@ -63,7 +63,7 @@ class Engine {
   virtual absl::Status Tokenize(std::span<Prompt* const> prompts) = 0;
 
   // Fills `row` of every prompt in one pass over the model. The shim keeps
-  // batches within batch_tokens and batch_prompts, unless one prompt is longer.
+  // batches within batch_tokens and batch_prompts, as BatchLimits says.
   // InvalidArgument for a batch of one is the caller's mistake; any other error
   // is ours, and another replica is asked.
   virtual absl::Status Run(std::span<Prompt* const> batch) = 0;

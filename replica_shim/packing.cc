@@ -1,16 +1,18 @@
 #include "replica_shim/packing.h"
 
 #include <algorithm>
+#include <cassert>
 #include <limits>
 #include <numeric>
+#include <utility>
 
 namespace zerohop {
 namespace {
 
-// What a pass costs by itself, in tokens: 2 to 3 ms beside 0.12 ms a token (docs/engine_openvino.md).
+// What a pass of OpenVINO costs by itself, in tokens: 2.3 to 3 ms beside 0.115 ms a token (decision 0018).
 constexpr uint64_t kPassTokens = 20;
-// Batches of prompts, the oldest of those that wait, that are looked through for one: more gain nothing.
-constexpr size_t kChoice = 2;
+// A batch is chosen from so many batches of prompts, the oldest of those that wait: more gain nothing.
+constexpr size_t kBatchesToChooseFrom = 2;
 
 // OpenVINO compiles and keeps kernels for every shape that it meets, so sequences come in few lengths: those
 // of a prompt of its own are rounded up by a few percent, and those that prompts share, which these fill, by
@@ -19,10 +21,10 @@ uint32_t RoundUp(uint32_t tokens, uint32_t step) {
   return (tokens + step - 1) / step * step;
 }
 uint32_t OwnLength(uint32_t tokens) {
-  return RoundUp(tokens, tokens <= 16 ? 2 : tokens <= 32 ? 4 : 8);
+  return RoundUp(tokens, tokens <= 32 ? 2 : tokens <= 64 ? 4 : 8);
 }
 uint32_t SharedLength(uint32_t tokens) {
-  return RoundUp(tokens, tokens <= 32 ? 2 : tokens <= 64 ? 4 : 16);
+  return tokens <= 64 ? OwnLength(tokens) : RoundUp(tokens, 16);
 }
 
 // Of so many tokens, padding included.
@@ -87,19 +89,15 @@ uint32_t SequenceFiller::TakeOut(size_t at) {
   return prompt;
 }
 
-std::vector<uint32_t> LongestFirst(std::span<const uint32_t> lengths, std::vector<uint32_t> prompts) {
-  std::stable_sort(prompts.begin(), prompts.end(),
-                   [&](uint32_t a, uint32_t b) { return lengths[a] > lengths[b]; });
-  return prompts;
-}
-
 uint64_t TokensOf(std::span<const uint32_t> lengths, std::span<const uint32_t> prompts) {
   return std::accumulate(prompts.begin(), prompts.end(), uint64_t{0},
                          [&](uint64_t sum, uint32_t prompt) { return sum + lengths[prompt]; });
 }
 
-// All of `order`.
-Packing PackInOrder(std::span<const uint32_t> lengths, std::span<const uint32_t> order, uint32_t length) {
+// All of them, those that come first before the others.
+Packing PackInOrder(std::span<const uint32_t> lengths, uint32_t length) {
+  std::vector<uint32_t> order(lengths.size());
+  std::iota(order.begin(), order.end(), 0U);
   Packing packing{0, length, std::vector<Packing::Place>(lengths.size())};
   SequenceFiller filler(lengths, order, length);
   for (auto sequence = filler.Next(order.size()); !sequence.empty(); sequence = filler.Next(order.size())) {
@@ -116,35 +114,35 @@ Packing PackInOrder(std::span<const uint32_t> lengths, std::span<const uint32_t>
 // The first, which is picked in any case, and those that may run with it, longest first.
 std::vector<uint32_t> CandidatesOf(std::span<const uint32_t> lengths, size_t prompts) {
   const uint32_t longest = std::max(lengths.front() + 16, 2 * lengths.front());
-  std::vector<uint32_t> others;
-  for (uint32_t prompt = 1; prompt < lengths.size() && others.size() < kChoice * prompts; ++prompt) {
-    if (lengths[prompt] <= longest) others.push_back(prompt);
+  std::vector<uint32_t> candidates = {0};
+  for (uint32_t prompt = 1; prompt < lengths.size() && candidates.size() <= kBatchesToChooseFrom * prompts;
+       ++prompt) {
+    if (lengths[prompt] <= longest) candidates.push_back(prompt);
   }
-  std::vector<uint32_t> candidates = LongestFirst(lengths, std::move(others));
-  candidates.insert(candidates.begin(), 0);
+  std::stable_sort(candidates.begin() + 1, candidates.end(),
+                   [&](uint32_t a, uint32_t b) { return lengths[a] > lengths[b]; });
   return candidates;
 }
 
 }  // namespace
 
 std::vector<uint32_t> PickToPack(std::span<const uint32_t> lengths, const BatchLimits& limits) {
+  assert(!lengths.empty() && *std::min_element(lengths.begin(), lengths.end()) > 0);
   const size_t most_prompts = std::max(1U, limits.prompts);
   const std::vector<uint32_t> candidates = CandidatesOf(lengths, most_prompts);
   const auto longest_few = std::span(candidates).first(std::min(most_prompts, candidates.size()));
   const uint64_t most_tokens =
       std::min<uint64_t>(std::max(limits.tokens, lengths.front()), TokensOf(lengths, longest_few));
-  // Who is left takes a pass of his own.
+  // What is left takes another pass.
   const double pass_cost = static_cast<double>(kPassTokens * limits.token_cost);
   const double least_passes = most_tokens < TokensOf(lengths, candidates) ? 2 : 1;
+  const double least_share = least_passes * pass_cost / static_cast<double>(most_tokens);  // of a token
 
   std::vector<uint32_t> best;
   double least_cost = std::numeric_limits<double>::max();  // of a token of a prompt
   for (uint32_t length = SharedLength(lengths.front()); best.empty() || length <= limits.tokens;
        length = SharedLength(length + 1)) {
-    // Dearer even without any padding.
-    if (limits.token_cost + length + least_passes * pass_cost / static_cast<double>(most_tokens) >=
-        least_cost)
-      break;
+    if (limits.token_cost + length + least_share >= least_cost) break;  // dearer even without any padding
     SequenceFiller filler(lengths, candidates, length);
     std::vector<uint32_t> picked;
     for (uint64_t sequences = 1; sequences == 1 || sequences * length <= limits.tokens; ++sequences) {
@@ -163,24 +161,22 @@ std::vector<uint32_t> PickToPack(std::span<const uint32_t> lengths, const BatchL
 }
 
 Packing PackPrompts(std::span<const uint32_t> lengths, uint32_t token_cost) {
-  std::vector<uint32_t> as_given(lengths.size());
-  std::iota(as_given.begin(), as_given.end(), 0U);
-  const uint64_t tokens = TokensOf(lengths, as_given);
+  assert(!lengths.empty() && *std::min_element(lengths.begin(), lengths.end()) > 0);
   Packing cheapest = PadPrompts(lengths, std::numeric_limits<uint32_t>::max());
   if (lengths.size() == 1) return cheapest;
-  if (tokens <= kQueryTokens) return PackInOrder(lengths, as_given, static_cast<uint32_t>(tokens));
   uint64_t least_cost = CostOf(cheapest.size(), cheapest.length, token_cost);
-  const std::vector<uint32_t> longest_first = LongestFirst(lengths, as_given);
-  for (const auto& order : {as_given, longest_first}) {
-    for (uint32_t length = SharedLength(lengths[longest_first.front()]);; length = SharedLength(length + 1)) {
-      if (CostOf(tokens, length, token_cost) >= least_cost) break;  // dearer even without any padding
-      Packing packing = PackInOrder(lengths, order, length);
-      const uint64_t cost = CostOf(packing.size(), length, token_cost);
-      if (cost >= least_cost) continue;
-      least_cost = cost;
-      cheapest = std::move(packing);
-    }
-  }
+  const auto consider = [&](uint32_t length) {
+    Packing packing = PackInOrder(lengths, length);
+    const uint64_t cost = CostOf(packing.size(), length, token_cost);
+    if (cost >= least_cost) return;
+    least_cost = cost;
+    cheapest = std::move(packing);
+  };
+  const uint64_t tokens = std::accumulate(lengths.begin(), lengths.end(), uint64_t{0});
+  if (tokens <= kQueryTokens) consider(static_cast<uint32_t>(tokens));
+  uint32_t length = SharedLength(*std::max_element(lengths.begin(), lengths.end()));
+  // Dearer even without any padding: so are all that are longer.
+  for (; CostOf(tokens, length, token_cost) < least_cost; length = SharedLength(length + 1)) consider(length);
   return cheapest;
 }
 

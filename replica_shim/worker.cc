@@ -10,7 +10,7 @@ namespace zerohop {
 namespace {
 
 using Clock = Worker::Clock;
-constexpr size_t kBatchesAhead = 8;       // prompts taken before they run, to choose like lengths from
+constexpr size_t kBatchesAhead = 8;       // prompts taken before they run, to choose from
 constexpr size_t kTokenizeTogether = 32;  // texts a Tokenize call; more gain nothing
 
 int64_t Nanoseconds(Clock::duration d) {
@@ -98,7 +98,7 @@ absl::Status Worker::TakeSubmissions() {
   const size_t first_new = pool_.size();
   size_t submissions = 0;
   Submission submission;
-  // Enough to choose like lengths from; the rest stays in the ring, where the broker can still withdraw it.
+  // Enough to choose from; the rest stays in the ring, where the broker can still withdraw it.
   while (pool_.size() < kBatchesAhead * size_t{info_.batch_prompts} && orders_() != Orders::kLeave) {
     const RingResult taken = lane_.TakeSubmission(&submission);
     if (taken == RingResult::kCorrupt) return absl::InternalError("the submission ring is corrupt");

@@ -4,8 +4,9 @@
 // next ones.
 //
 // Each thread keeps the blocks that were given back on it, up to as many as
-// calls are commonly in flight; another thread may give back a block than the one that took it.
-// Under AddressSanitizer none is kept, or it would not see who uses an object that is gone.
+// calls are commonly in flight; a block may be given back on another thread
+// than took it. Under AddressSanitizer none is kept, or it would not see who
+// uses an object that is gone.
 
 #include <algorithm>
 #include <cassert>
@@ -36,6 +37,8 @@ class RecycledMemory {
     ++kept_.size;
     kept_.first = new (block) Block{kept_.first};
   }
+  // How many this thread keeps.
+  static size_t kept() { return kept_.size; }
 
  private:
   struct Block {

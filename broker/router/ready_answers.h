@@ -23,7 +23,7 @@ class ReadyAnswers {
  private:
   void GiveBySocket();
 
-  absl::InlinedVector<std::pair<AnswerSink*, Answer>, 8> answers_;
+  absl::InlinedVector<std::pair<AnswerSink*, Answer>, 8> answers_;  // more than most turns bring
 };
 
 }  // namespace zerohop

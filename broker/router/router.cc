@@ -11,7 +11,7 @@
 namespace zerohop {
 namespace {
 
-// A replica may hold this many batches: one that runs, the rest to choose like lengths from.
+// A replica may hold this many batches: one that runs, the rest to choose from.
 constexpr uint64_t kCreditBatches = 4;
 constexpr uint64_t kShardBatches = 2;
 // Of the time that a request has, what it may be expected to wait; the rest is for what estimates miss.

@@ -35,8 +35,10 @@ TEST(Recycled, LiveObjectsHaveMemoryOfTheirOwn) {
   std::set<std::unique_ptr<Call>> calls;
   for (int round = 0; round < 3; ++round) {
     for (size_t i = 0; i < 2 * kMostKept + 2; ++i) calls.insert(std::unique_ptr<Call>(new Call(&ended)));
-    ASSERT_EQ(calls.size(), 2 * kMostKept + 2) << "and more than are kept go back";
+    ASSERT_EQ(calls.size(), 2 * kMostKept + 2);
+    ASSERT_EQ(RecycledMemory<Call>::kept(), 0u) << "what was kept is used first";
     calls.clear();
+    ASSERT_EQ(RecycledMemory<Call>::kept(), kMostKept);
   }
 }
 
@@ -49,7 +51,7 @@ TEST(Recycled, AnotherThreadMayGiveBack) {
     delete theirs;
     const std::unique_ptr<Call> next(new Call(&ended));
     EXPECT_EQ(next.get() == block, kKeeps);
-  }).join();  // what a thread keeps ends with it, or leaks are found
+  }).join();
   EXPECT_EQ(ended, 2);
 }
 
