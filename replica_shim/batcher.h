@@ -15,7 +15,7 @@
 namespace zerohop {
 
 struct BatchLimits {
-  uint32_t tokens = 0;   // padding included, to within what lengths are rounded by; a longer prompt still runs
+  uint32_t tokens = 0;  // padding included, to within what lengths are rounded by; a longer prompt still runs
   uint32_t prompts = 0;  // at least 1
   // Of an engine whose sequences take several prompts: what a token costs in all layers but attention, as a
   // multiple of what it costs attention to look at one token. 0: each prompt is padded to the longest.

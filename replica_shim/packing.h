@@ -38,8 +38,8 @@ struct Packing {
 };
 
 // PickBatch for limits with a token cost. What is picked is at most twice as long as the first, or 16 tokens
-// longer if that is more: a short prompt shall not wait for a pass over long ones. It is in the order in which
-// PackPrompts finds a packing no dearer than was thought here.
+// longer if that is more: a short prompt shall not wait for a pass over long ones. It is in the order in
+// which PackPrompts finds a packing no dearer than was thought here.
 std::vector<uint32_t> PickToPack(std::span<const uint32_t> lengths, const BatchLimits& limits);
 
 // `lengths`: tokens of each prompt, at least one prompt and one token. `token_cost`: as in BatchLimits.
