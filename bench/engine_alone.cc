@@ -130,10 +130,15 @@ void ReadTexts(const std::string& path, uint32_t dim, Workload& work) {
   }
 }
 
+std::vector<uint32_t> LengthsOf(std::span<Prompt* const> prompts) {
+  std::vector<uint32_t> lengths;
+  for (const Prompt* prompt : prompts) lengths.push_back(prompt->length);
+  return lengths;
+}
+
 // What the model computes for a batch, but for what PadPrompts rounds.
 uint64_t PaddedTokens(const Batch& batch, uint32_t token_cost) {
-  std::vector<uint32_t> lengths;
-  for (const Prompt* prompt : batch) lengths.push_back(prompt->length);
+  const std::vector<uint32_t> lengths = LengthsOf(batch);
   if (token_cost > 0) return PackPrompts(lengths, token_cost).size();
   return *std::max_element(lengths.begin(), lengths.end()) * lengths.size();
 }
@@ -149,10 +154,8 @@ void CutBatches(Engine& engine, const EngineInfo& info, const AloneOptions& opti
   if (options.most > 0) limits.prompts = std::min(limits.prompts, static_cast<uint32_t>(options.most));
   if (options.single) limits.prompts = 1;
   while (!all.empty()) {
-    std::vector<uint32_t> lengths;
-    for (const Prompt* prompt : all) lengths.push_back(prompt->length);
     Batch& batch = work.batches.emplace_back();
-    for (const uint32_t picked : PickBatch(lengths, limits)) {
+    for (const uint32_t picked : PickBatch(LengthsOf(all), limits)) {
       batch.push_back(std::exchange(all[picked], nullptr));
     }
     std::erase(all, nullptr);

@@ -145,13 +145,15 @@ std::vector<uint32_t> PickToPack(std::span<const uint32_t> lengths, const BatchL
     if (limits.token_cost + length + least_share >= least_cost) break;  // dearer even without any padding
     SequenceFiller filler(lengths, candidates, length);
     std::vector<uint32_t> picked;
+    uint64_t tokens = 0;
     for (uint64_t sequences = 1; sequences == 1 || sequences * length <= limits.tokens; ++sequences) {
       const auto sequence = filler.Next(most_prompts - picked.size());
       if (sequence.empty()) break;
       picked.insert(picked.end(), sequence.begin(), sequence.end());
+      tokens += TokensOf(lengths, sequence);
       const double cost = ((picked.size() == candidates.size() ? 1 : 2) * pass_cost +
                            static_cast<double>(CostOf(sequences * length, length, limits.token_cost))) /
-                          static_cast<double>(TokensOf(lengths, picked));
+                          static_cast<double>(tokens);
       if (cost >= least_cost) continue;
       least_cost = cost;
       best = picked;

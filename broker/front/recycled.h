@@ -15,9 +15,11 @@
 #include <type_traits>
 #include <utility>
 
+#include "absl/base/config.h"
+
 namespace zerohop {
 
-#if defined(ZEROHOP_ADDRESS_SANITIZER)
+#ifdef ABSL_HAVE_ADDRESS_SANITIZER
 constexpr size_t kMostKept = 0;
 #else
 constexpr size_t kMostKept = 256;
@@ -28,6 +30,7 @@ template <typename T>
 class RecycledMemory {
  public:
   static void* Take() {
+    static_assert(alignof(T) <= __STDCPP_DEFAULT_NEW_ALIGNMENT__);
     if (kept_.first == nullptr) return ::operator new(kBytes);
     --kept_.size;
     return std::exchange(kept_.first, kept_.first->next);
@@ -64,7 +67,7 @@ template <typename T>
 class Recycled {
  public:
   static void* operator new(size_t bytes) {
-    static_assert(std::is_final_v<T> && alignof(T) <= __STDCPP_DEFAULT_NEW_ALIGNMENT__);
+    static_assert(std::is_final_v<T>);
     assert(bytes == sizeof(T));
     return RecycledMemory<T>::Take();
   }
@@ -81,7 +84,6 @@ class RecyclingAllocator {
   RecyclingAllocator(const RecyclingAllocator<Other>& /*rebound*/) {}
 
   T* allocate(size_t objects) {
-    static_assert(alignof(T) <= __STDCPP_DEFAULT_NEW_ALIGNMENT__);
     assert(objects == 1);
     return static_cast<T*>(RecycledMemory<T>::Take());
   }

@@ -38,6 +38,12 @@ uint64_t LeastCostInOrder(const std::vector<uint32_t>& lengths, uint32_t token_c
   return least;
 }
 
+std::vector<uint32_t> LengthsOf(const std::vector<uint32_t>& picked, const std::vector<uint32_t>& waiting) {
+  std::vector<uint32_t> lengths;
+  for (const uint32_t i : picked) lengths.push_back(waiting[i]);
+  return lengths;
+}
+
 // Every prompt lies within a sequence, and no two on one token.
 void ExpectApart(const Packing& packing, const std::vector<uint32_t>& lengths) {
   ASSERT_EQ(packing.places.size(), lengths.size());
@@ -160,12 +166,11 @@ TEST(PickToPack, PropertiesHoldForRandomPools) {
     const auto batch = PickBatch(lengths, limits);
     ASSERT_THAT(batch, Contains(0u)) << "the oldest is always among them";
     ASSERT_EQ(std::set<uint32_t>(batch.begin(), batch.end()).size(), batch.size()) << "nobody runs twice";
-    std::vector<uint32_t> picked;
     for (const uint32_t i : batch) {
       ASSERT_LT(i, lengths.size());
       ASSERT_LE(lengths[i], std::max(2 * lengths[0], lengths[0] + 16));
-      picked.push_back(lengths[i]);
     }
+    const std::vector<uint32_t> picked = LengthsOf(batch, lengths);
     const Packing packing = PackPrompts(picked, limits.token_cost);
     ExpectApart(packing, picked);
     ASSERT_LE(batch.size(), std::max(1u, limits.prompts));
@@ -186,8 +191,7 @@ TEST(PickToPack, LeavesHardlyAnyPaddingWhereManyWait) {
   for (int pass = 0; pass < 500; ++pass) {
     while (waiting.size() < 40) waiting.push_back(std::min(256u, 5 + beyond(random)));
     std::vector<uint32_t> batch = PickBatch(waiting, kLimits);
-    std::vector<uint32_t> lengths;
-    for (const uint32_t i : batch) lengths.push_back(waiting[i]);
+    const std::vector<uint32_t> lengths = LengthsOf(batch, waiting);
     const Packing packing = PackPrompts(lengths, kTokenCost);
     computed += packing.size();
     tokens += std::accumulate(lengths.begin(), lengths.end(), 0u);
@@ -206,9 +210,7 @@ TEST(PickToPack, PassesComeInFewShapes) {
   for (int round = 0; round < 20'000; ++round) {
     std::vector<uint32_t> waiting(1 + random() % 40);
     for (uint32_t& length : waiting) length = std::min(256u, 3 + beyond(random));
-    std::vector<uint32_t> lengths;
-    for (const uint32_t i : PickBatch(waiting, kLimits)) lengths.push_back(waiting[i]);
-    const Packing packing = PackPrompts(lengths, kTokenCost);
+    const Packing packing = PackPrompts(LengthsOf(PickBatch(waiting, kLimits), waiting), kTokenCost);
     shapes.emplace(packing.sequences, packing.length);
   }
   EXPECT_LE(shapes.size(), 350u);
