@@ -125,6 +125,7 @@ int Serve(int argc, char** argv) {
   auto front = GrpcFront::Create(front_options, router, **supervisor, attendance);
   if (!front.ok()) return Refuse(front.status());
 
+  router.SetCourier(&(*front)->courier());
   LaneThread lane_thread(router, *bell, options.lane_spin);
   router.SetKiller([&](uint32_t replica, uint64_t generation, std::string reason) {
     (*supervisor)->RequestKill(replica, generation, std::move(reason));

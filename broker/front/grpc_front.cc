@@ -83,6 +83,7 @@ void GrpcFront::Serve() {
     ListenOn(queue.get());
     threads_.push_back(std::make_unique<FrontThread>(*queue, attendance_));
   }
+  courier_.Open(queues_.front().get(), threads_.front()->handle());
 }
 
 void GrpcFront::ListenOn(grpc::ServerCompletionQueue* queue) {
@@ -108,6 +109,7 @@ void GrpcFront::Drain(std::chrono::nanoseconds at_most) {
   listener_.reset();
   server_->Shutdown(deadline);
   live_calls_.WaitForNone();
+  courier_.Close();
   for (const auto& queue : queues_) queue->Shutdown();
   threads_.clear();  // joins
   // The server object stays: a replica's end may still set the health of what no longer answers.

@@ -17,6 +17,7 @@
 #include "absl/status/statusor.h"
 #include "broker/front/control_calls.h"
 #include "broker/front/encode_call.h"
+#include "broker/front/front_courier.h"
 #include "broker/front/front_thread.h"
 #include "broker/front/health_service.h"
 #include "broker/front/listener.h"
@@ -46,6 +47,8 @@ class GrpcFront {
 
   void Serve();
   int port() const { return port_; }
+  // For answers that another thread finds ready.
+  AnswerCourier& courier() { return courier_; }
   // What grpc.health.v1 answers.
   void SetHealthy(bool healthy) { health_.Set(healthy); }
   // Takes no new requests; those that were taken are answered, or cancelled after `at_most`.
@@ -72,6 +75,7 @@ class GrpcFront {
   std::unique_ptr<grpc::Server> server_;
   std::unique_ptr<grpc::experimental::ExternalConnectionAcceptor> acceptor_;
   std::unique_ptr<Listener> listener_;
+  FrontCourier courier_;  // to the first thread
   std::vector<std::unique_ptr<FrontThread>> threads_;
   bool drained_ = false;
 };

@@ -25,7 +25,7 @@ void LaneThread::Run() {
   // EDGE(stop) relaxed: see the destructor.
   while (!stop_.load(std::memory_order_relaxed)) {
     sleeper_.Wait(kLongestSleep);
-    reaper_.Reap(std::chrono::steady_clock::now());
+    reaper_.OnBell(std::chrono::steady_clock::now());
   }
 }
 

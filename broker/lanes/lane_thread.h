@@ -16,8 +16,9 @@ namespace zerohop {
 class Reaper {
  public:
   virtual ~Reaper() = default;
-  // Takes off what is finished on any lane, and expires what is past its time.
-  virtual void Reap(std::chrono::steady_clock::time_point now) = 0;
+  // The bell rang, or some time has passed: takes off what is finished on any lane, and expires what is past
+  // its time.
+  virtual void OnBell(std::chrono::steady_clock::time_point now) = 0;
 };
 
 class LaneThread {

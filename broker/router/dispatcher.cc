@@ -197,6 +197,17 @@ bool Dispatcher::IsSaturated() const {
          });
 }
 
+int Dispatcher::CpuToGiveOn(const LanePort& finished) const {
+  if (finished.cpu() == kAnyCpu || !finished.TakesLong()) return kAnyCpu;
+  absl::InlinedVector<int, 16> taken = {finished.cpu()};
+  for (const Lane& lane : lanes_) {
+    if (!lane.port || lane.port->shards_in_flight() == 0 || lane.port->cpu() == kAnyCpu) continue;
+    if (std::find(taken.begin(), taken.end(), lane.port->cpu()) == taken.end())
+      taken.push_back(lane.port->cpu());
+  }
+  return taken.size() < cpus_ ? kAnyCpu : finished.cpu();
+}
+
 uint64_t Dispatcher::TokensAhead(int32_t priority) const {
   uint64_t ahead = shared_.TokensAhead(priority);
   for (const Lane& lane : lanes_) {

@@ -39,7 +39,9 @@ struct Postings {
 
 class Dispatcher {
  public:
-  Dispatcher(Policy policy, uint32_t replicas) : placement_(policy), lanes_(replicas) {}
+  // `cpus`: how many are usable.
+  Dispatcher(Policy policy, uint32_t replicas, int cpus)
+      : placement_(policy), lanes_(replicas), cpus_(static_cast<size_t>(cpus)) {}
 
   void Open(uint32_t replica, std::shared_ptr<LanePort> port);
   // What was bound to the lane, but not posted, finds another.
@@ -61,6 +63,10 @@ class Dispatcher {
   size_t CountWaiting() const;
   // Whether more work is in the house than all replicas can run at once.
   bool IsSaturated() const;
+  // Where the answers of `finished`, a lane whose replica has just completed work, are given while others
+  // compute: kAnyCpu where a CPU is free, or that is not known; else that replica's own, where nobody is
+  // interrupted. Of engines whose batches take long; the others are not worth a move.
+  int CpuToGiveOn(const LanePort& finished) const;
   // Tokens that are in flight, or served before a new shard of this priority.
   uint64_t TokensAhead(int32_t priority) const;
 
@@ -87,6 +93,7 @@ class Dispatcher {
 
   Placement placement_;
   std::vector<Lane> lanes_;  // by replica
+  const size_t cpus_;
   uint32_t serving_ = 0;
   ShardQueue shared_;
   std::deque<ShardRef> suspects_;

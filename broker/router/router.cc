@@ -35,12 +35,16 @@ Router::Router(const RouterOptions& options, const BrokerBell& bell)
     : options_(options),
       bell_(bell.ringer()),
       admission_(std::make_shared<Admission>(options.admission)),
-      dispatcher_(options.policy, options.replicas),
+      dispatcher_(options.policy, options.replicas, options.cpus),
       replicas_(options.replicas) {}
 
 void Router::Effects::Perform() {
-  for (const auto& port : postings.to_ring) port->RingReplica();
+  RingReplicas();
   answers.Give();
+}
+
+void Router::Effects::RingReplicas() const {
+  for (const auto& port : postings.to_ring) port->RingReplica();
 }
 
 void Router::Submit(const std::shared_ptr<Ticket>& ticket) {
@@ -181,31 +185,45 @@ void Router::PostWaiting(Effects* effects) {
   for (const LanePort* port : std::exchange(effects->postings.corrupt, {})) Accuse(*port, port->garbage());
 }
 
+void Router::OnBell(Clock::time_point now) {
+  Effects effects;
+  ReapAll(now, &effects);
+  if (courier_ == nullptr || effects.answers.size() == 0) return effects.Perform();
+  effects.RingReplicas();
+  courier_->Carry(std::move(effects.answers), effects.cpu);
+}
+
 void Router::Reap(Clock::time_point now) {
   Effects effects;
-  {
-    std::lock_guard lock(dispatch_);
-    if (copies_ != nullptr && now >= next_judgement_) copies_->Judge(now);
-    for (uint32_t i = 0; i < replicas_.size(); ++i) {
-      LanePort* port = dispatcher_.port(i);
-      // After garbage it is dying, and nothing of it is believed any more.
-      if (port == nullptr || !port->garbage().empty()) continue;
-      ReapLane(*port, &effects);
-      if (now >= next_judgement_) JudgeConduct(*port, now);
-    }
-    if (now >= next_judgement_) next_judgement_ = now + kBetweenJudgements;
-    ExpireOld(now, &effects);
-    PostWaiting(&effects);
-    service_rate_.Look(dispatcher_.IsSaturated(), now);
-  }
+  ReapAll(now, &effects);
   effects.Perform();
 }
 
-void Router::ReapLane(LanePort& port, Effects* effects) {
+void Router::ReapAll(Clock::time_point now, Effects* effects) {
+  std::lock_guard lock(dispatch_);
+  if (copies_ != nullptr && now >= next_judgement_) copies_->Judge(now);
+  const LanePort* finished = nullptr;
+  for (uint32_t i = 0; i < replicas_.size(); ++i) {
+    LanePort* port = dispatcher_.port(i);
+    // After garbage it is dying, and nothing of it is believed any more.
+    if (port == nullptr || !port->garbage().empty()) continue;
+    if (ReapLane(*port, effects)) finished = port;
+    if (now >= next_judgement_) JudgeConduct(*port, now);
+  }
+  if (now >= next_judgement_) next_judgement_ = now + kBetweenJudgements;
+  ExpireOld(now, effects);
+  PostWaiting(effects);
+  if (finished != nullptr) effects->cpu = dispatcher_.CpuToGiveOn(*finished);
+  service_rate_.Look(dispatcher_.IsSaturated(), now);
+}
+
+bool Router::ReapLane(LanePort& port, Effects* effects) {
   const bool sane = port.Reap(&finished_);
+  const bool any = !finished_.empty();
   for (Finished& f : finished_) Finish(port, f, effects);
   finished_.clear();
   if (!sane) Accuse(port, port.garbage());
+  return any;
 }
 
 void Router::JudgeConduct(const LanePort& port, Clock::time_point now) {

@@ -3,7 +3,7 @@
 // Router: carries every accepted request to exactly one answer.
 //
 // Any thread may Submit, Cancel or Abort; the thread that brings work also
-// posts it, under a short lock. The lane thread calls Reap; the supervisor
+// posts it, under a short lock. The lane thread calls OnBell; the supervisor
 // tells which lanes serve. Answers and rings happen after the lock is left.
 // Outlives every call it answers. It decides what is accepted, tried again and
 // answered; Dispatcher decides which lane gets it. It knows neither gRPC nor processes.
@@ -28,6 +28,7 @@
 #include "broker/lanes/lane_thread.h"
 #include "broker/replicas/supervisor.h"
 #include "broker/router/admission.h"
+#include "broker/router/answer_courier.h"
 #include "broker/router/dispatcher.h"
 #include "broker/router/live_tickets.h"
 #include "broker/router/ready_answers.h"
@@ -41,6 +42,7 @@ namespace zerohop {
 
 struct RouterOptions {
   uint32_t replicas = 4;
+  int cpus = 1;  // usable
   Policy policy = Policy::kSharedQueue;
   AdmissionLimits admission;
   // From arrival to answer, retries included.
@@ -80,6 +82,9 @@ class Router final : public LaneObserver, public Reaper {
   // router.
   void SetCopyEngine(CopyEngine* copies) { copies_ = copies; }
 
+  // Who takes the answers that OnBell finds ready to their giver. Before the lane thread starts; outlives it.
+  void SetCourier(AnswerCourier* courier) { courier_ = courier; }
+
   // Takes the ticket; its sink hears the answer, perhaps before this returns. Cancel may be called once this
   // has returned. Whoever submits calls RingReplicas when it has no more to submit for now.
   void Submit(const std::shared_ptr<Ticket>& ticket);
@@ -113,7 +118,10 @@ class Router final : public LaneObserver, public Reaper {
                          int cpu) override;
   TakenBack OnDoomed(uint32_t replica) override;
   void OnGone(uint32_t replica, const std::string& reason) override;
-  void Reap(Clock::time_point now) override;
+  // The answers that it finds ready are the courier's.
+  void OnBell(Clock::time_point now) override;
+  // The same for a thread that gives the answers by itself.
+  void Reap(Clock::time_point now);
 
  private:
   // What is known of one replica beside its lane.
@@ -126,7 +134,9 @@ class Router final : public LaneObserver, public Reaper {
   struct Effects {
     ReadyAnswers answers;
     Postings postings;
+    int cpu = kAnyCpu;  // to give the answers on
     void Perform();
+    void RingReplicas() const;
   };
 
   std::optional<Answer> Admit(Ticket& ticket);
@@ -139,7 +149,9 @@ class Router final : public LaneObserver, public Reaper {
   std::optional<std::string> ComesTooLate(const Ticket& ticket, uint64_t tokens, Clock::time_point now) const;
   Clock::time_point DeadlineOf(const Ticket& ticket) const;
   void PostWaiting(Effects* effects);
-  void ReapLane(LanePort& port, Effects* effects);
+  void ReapAll(Clock::time_point now, Effects* effects);
+  // Whether anything was finished.
+  bool ReapLane(LanePort& port, Effects* effects);
   void JudgeConduct(const LanePort& port, Clock::time_point now);
   // Once in a generation: it will be doomed for it.
   void Accuse(const LanePort& port, std::string reason);
@@ -158,6 +170,7 @@ class Router final : public LaneObserver, public Reaper {
   const std::shared_ptr<Admission> admission_;  // answers that are being sent still count in it
   Killer killer_;
   CopyEngine* copies_ = nullptr;
+  AnswerCourier* courier_ = nullptr;  // null: who finds them gives them
   std::atomic<const EngineInfo*> model_{nullptr};
   uint64_t max_prompt_bytes_ = 0;  // from the lanes' sizes; set once, before model_
   std::atomic<bool> leaving_{false};

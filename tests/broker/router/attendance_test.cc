@@ -12,7 +12,7 @@ namespace zerohop {
 namespace {
 
 struct NoReaper final : Reaper {
-  void Reap(std::chrono::steady_clock::time_point) override {}
+  void OnBell(std::chrono::steady_clock::time_point) override {}
 };
 
 class AttendanceTest : public testing::Test {

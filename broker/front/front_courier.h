@@ -1,0 +1,50 @@
+#pragma once
+
+// FrontCourier: brings the answers that the lane thread finds ready to a front
+// thread. Given by the lane thread they cost both: for each of them gRPC wakes
+// the thread that polls it several times, and the two wait for each other's locks.
+// And it sees to it that the front thread wakes where it stands in nobody's way:
+// the kernel would as soon let it interrupt a replica that computes, beside one
+// that has just finished.
+
+#include <grpcpp/alarm.h>
+#include <grpcpp/completion_queue.h>
+#include <sched.h>
+
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "broker/front/completion_event.h"
+#include "broker/router/answer_courier.h"
+
+namespace zerohop {
+
+class FrontCourier final : public AnswerCourier, public CompletionEvent {
+ public:
+  using Thread = std::thread::native_handle_type;
+
+  // From here on answers go to `thread`, which serves `queue`. Before and after that the caller of Carry
+  // gives them.
+  void Open(grpc::CompletionQueue* queue, Thread thread);
+  // Before the queue is shut down; what is on its way still arrives.
+  void Close();
+
+  // Any thread. An answer that is alone while a CPU is free is given at once, by the caller.
+  void Carry(ReadyAnswers answers, int cpu) override;
+  // On the front thread: gives what has arrived.
+  void Proceed(bool ok) override;
+
+ private:
+  void Place(int cpu);
+
+  std::mutex mutex_;                        // everything below
+  grpc::CompletionQueue* queue_ = nullptr;  // null: closed
+  Thread thread_{};
+  cpu_set_t anywhere_{};                  // where the thread may run when it is not placed
+  int placed_ = kAnyCpu;                  // its CPU
+  std::vector<ReadyAnswers> on_the_way_;  // where there are some, the alarm has been set for them
+  grpc::Alarm alarm_;
+};
+
+}  // namespace zerohop

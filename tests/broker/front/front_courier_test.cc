@@ -1,0 +1,164 @@
+// Answers on their way from the lane thread to a front thread: given once, and where.
+
+#include "broker/front/front_courier.h"
+
+#include <gtest/gtest.h>
+#include <pthread.h>
+
+#include <condition_variable>
+#include <memory>
+#include <vector>
+
+namespace zerohop {
+namespace {
+
+// Counts what it hears, and notes who gave the last, and where that thread may run.
+class Ear final : public AnswerSink {
+ public:
+  void OnAnswer(Answer /*answer*/) override {
+    std::lock_guard lock(mutex_);
+    giver_ = std::this_thread::get_id();
+    ::pthread_getaffinity_np(::pthread_self(), sizeof cpus_, &cpus_);
+    ++answers_;
+    heard_.notify_all();
+  }
+  // Bounded, so that a lost answer is a failure and not a hang.
+  bool WaitFor(int answers) {
+    std::unique_lock lock(mutex_);
+    return heard_.wait_for(lock, std::chrono::seconds(100), [&] { return answers_ >= answers; });
+  }
+  int answers() const {
+    std::lock_guard lock(mutex_);
+    return answers_;
+  }
+  std::thread::id giver() const {
+    std::lock_guard lock(mutex_);
+    return giver_;
+  }
+  bool MayRunOn(int cpu) const {
+    std::lock_guard lock(mutex_);
+    return CPU_ISSET(cpu, &cpus_);
+  }
+  int CountCpus() const {
+    std::lock_guard lock(mutex_);
+    return CPU_COUNT(&cpus_);
+  }
+
+ private:
+  mutable std::mutex mutex_;
+  std::condition_variable heard_;
+  std::thread::id giver_;
+  cpu_set_t cpus_{};
+  int answers_ = 0;
+};
+
+// A completion queue and its thread, as the front has them.
+class FrontCourierTest : public ::testing::Test {
+ protected:
+  ~FrontCourierTest() override { Leave(); }
+
+  void Open() { courier_.Open(&queue_, thread_.native_handle()); }
+  void Leave() {
+    if (!thread_.joinable()) return;
+    courier_.Close();
+    queue_.Shutdown();
+    thread_.join();
+  }
+  void Carry(int answers, int cpu) {
+    ReadyAnswers ready;
+    for (int i = 0; i < answers; ++i) ready.Add(&ear_, {Outcome::kNoReplica, "no matter what"});
+    courier_.Carry(std::move(ready), cpu);
+  }
+
+  Ear ear_;
+  grpc::CompletionQueue queue_;
+  FrontCourier courier_;
+  std::thread thread_{[this] {
+    void* event;
+    for (bool ok; queue_.Next(&event, &ok);) static_cast<CompletionEvent*>(event)->Proceed(ok);
+  }};
+};
+
+TEST_F(FrontCourierTest, SeveralAnswersAreGivenByTheFrontThread) {
+  Open();
+  Carry(3, kAnyCpu);
+  ASSERT_TRUE(ear_.WaitFor(3));
+  EXPECT_EQ(ear_.giver(), thread_.get_id());
+}
+
+TEST_F(FrontCourierTest, AnAnswerAloneIsGivenAtOnceWhileACpuIsFree) {
+  Open();
+  Carry(1, kAnyCpu);
+  EXPECT_EQ(ear_.answers(), 1);
+  EXPECT_EQ(ear_.giver(), std::this_thread::get_id());
+}
+
+TEST_F(FrontCourierTest, TheGiverIsWhereItWasToldToBeAndAnywhereAfterwards) {
+  const int all = [] {
+    cpu_set_t mine;
+    ::pthread_getaffinity_np(::pthread_self(), sizeof mine, &mine);
+    return CPU_COUNT(&mine);
+  }();
+  Open();
+  for (int round = 0; round < 2; ++round) {
+    const int before = ear_.answers();
+    const int cpu = UsableCpu(static_cast<uint32_t>(round));
+    Carry(1, cpu);
+    ASSERT_TRUE(ear_.WaitFor(before + 1));
+    EXPECT_EQ(ear_.giver(), thread_.get_id());
+    EXPECT_TRUE(ear_.MayRunOn(cpu));
+    EXPECT_EQ(ear_.CountCpus(), 1);
+    Carry(2, kAnyCpu);
+    ASSERT_TRUE(ear_.WaitFor(before + 3));
+    EXPECT_EQ(ear_.CountCpus(), all);
+  }
+}
+
+TEST_F(FrontCourierTest, OneThatIsGivenAtOnceSetsTheFrontThreadFree) {
+  Open();
+  Carry(1, UsableCpu(0));
+  ASSERT_TRUE(ear_.WaitFor(1));
+  Carry(1, kAnyCpu);
+  cpu_set_t free;
+  ::pthread_getaffinity_np(thread_.native_handle(), sizeof free, &free);
+  cpu_set_t mine;
+  ::pthread_getaffinity_np(::pthread_self(), sizeof mine, &mine);
+  EXPECT_TRUE(CPU_EQUAL(&free, &mine));
+}
+
+TEST_F(FrontCourierTest, ACpuThatIsNotThereLosesNoAnswer) {
+  Open();
+  Carry(2, CPU_SETSIZE - 1);
+  EXPECT_TRUE(ear_.WaitFor(2));
+}
+
+TEST_F(FrontCourierTest, BeforeAndAfterItsTimeTheCallerGives) {
+  Carry(2, UsableCpu(0));
+  EXPECT_EQ(ear_.answers(), 2);
+  EXPECT_EQ(ear_.giver(), std::this_thread::get_id());
+  Open();
+  courier_.Close();
+  Carry(2, UsableCpu(0));
+  EXPECT_EQ(ear_.answers(), 4);
+  EXPECT_EQ(ear_.giver(), std::this_thread::get_id());
+}
+
+TEST_F(FrontCourierTest, WhatIsOnItsWayWhenTheFrontLeavesArrives) {
+  constexpr int kCarriers = 3, kTimes = 2'000;
+  Open();
+  std::vector<std::thread> carriers;
+  for (int i = 0; i < kCarriers; ++i) {
+    carriers.emplace_back([this, i] {
+      for (int k = 0; k < kTimes; ++k)
+        Carry(1 + k % 3, k % 2 == 0 ? kAnyCpu : UsableCpu(static_cast<uint32_t>(i)));
+    });
+  }
+  EXPECT_TRUE(ear_.WaitFor(kTimes));
+  Leave();
+  for (std::thread& carrier : carriers) carrier.join();
+  // 1, 2, 3 answers, again and again.
+  EXPECT_EQ(ear_.answers(), kCarriers * (kTimes / 3 * 6 + 1 + 2));
+}
+
+}  // namespace
+}  // namespace zerohop

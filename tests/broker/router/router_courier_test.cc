@@ -1,0 +1,135 @@
+// What the lane thread finds ready: who gives it, and on which CPU.
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "tests/support/router_house.h"
+
+namespace zerohop {
+namespace {
+
+using testing::ElementsAre;
+
+constexpr std::chrono::milliseconds kLong(8);
+constexpr std::chrono::microseconds kTrifle(3);
+
+class RouterCourierTest : public ::testing::Test, public AnswerCourier {
+ protected:
+  static constexpr int kCpus = 2;
+
+  static RouterOptions Options() {
+    RouterOptions options;
+    options.cpus = kCpus;
+    return options;
+  }
+  RouterCourierTest() { house_.router().SetCourier(this); }
+  ~RouterCourierTest() override { house_.router().SetCourier(nullptr); }
+
+  void Carry(ReadyAnswers answers, int cpu) override {
+    carried_ = answers.size();
+    cpus_.push_back(cpu);
+    answers.Give();
+  }
+  void OnBell() { house_.router().OnBell(Router::Clock::now()); }
+  // `replica` completes a shard, which took so long, while all else goes on.
+  void Complete(uint32_t replica, std::chrono::nanoseconds busy) {
+    house_.replica(replica).Answer(house_.replica(replica).TakeOne().value(), busy);
+    OnBell();
+  }
+  // Each of two replicas has been seen to take long, and holds a shard.
+  void Occupy(int first_cpu, int second_cpu) {
+    house_.Serve(0, first_cpu);
+    house_.Serve(1, second_cpu);
+    for (uint32_t replica = 0; replica < 2; ++replica) house_.Submit({"x"});
+    for (uint32_t replica = 0; replica < 2; ++replica) Complete(replica, kLong);
+    for (uint32_t replica = 0; replica < 2; ++replica) house_.Submit({"x"});
+    cpus_.clear();
+  }
+
+  std::vector<int> cpus_;  // of each hand-over
+  size_t carried_ = 0;     // answers, of the last
+  RouterHouse house_{Options()};
+};
+
+TEST_F(RouterCourierTest, WhileAllOthersComputeAnswersAreGivenOnTheCpuOfTheReplicaThatHasFinished) {
+  Occupy(6, 7);
+  Complete(1, kLong);
+  house_.Submit({"x"});
+  Complete(0, kLong);
+  EXPECT_THAT(cpus_, ElementsAre(7, 6));
+}
+
+TEST_F(RouterCourierTest, WorkThatWaitedForTheReplicaChangesNothing) {
+  Occupy(6, 7);
+  for (int i = 0; i < 4; ++i) house_.Submit({"x"});
+  Complete(1, kLong);
+  EXPECT_THAT(cpus_, ElementsAre(7));
+}
+
+TEST_F(RouterCourierTest, WhileAnotherReplicaHasNothingToDoThereIsRoomAnywhere) {
+  Occupy(6, 7);
+  Complete(1, kLong);
+  Complete(0, kLong);  // 1 is idle now
+  EXPECT_THAT(cpus_, ElementsAre(7, kAnyCpu));
+}
+
+TEST_F(RouterCourierTest, ReplicasThatShareACpuLeaveTheOther) {
+  Occupy(6, 6);
+  Complete(0, kLong);
+  EXPECT_THAT(cpus_, ElementsAre(kAnyCpu));
+}
+
+TEST_F(RouterCourierTest, ForAReplicaThatIsNotBoundNoCpuIsKnown) {
+  Occupy(kAnyCpu, 7);
+  Complete(0, kLong);
+  EXPECT_THAT(cpus_, ElementsAre(kAnyCpu));
+}
+
+TEST_F(RouterCourierTest, ATrifleIsNotWorthAMove) {
+  house_.Serve(0, 6);
+  house_.Serve(1, 7);
+  for (uint32_t replica = 0; replica < 2; ++replica) house_.Submit({"x"});
+  for (uint32_t replica = 0; replica < 2; ++replica) Complete(replica, kTrifle);
+  cpus_.clear();
+  // The first takes trifles up to a bound, the second the next.
+  for (uint32_t i = 0; i <= LanePort::kMostTrifles; ++i) house_.Submit({"x"});
+  ASSERT_TRUE(house_.replica(1).lane().HasSubmission());
+  Complete(0, kTrifle);
+  EXPECT_THAT(cpus_, ElementsAre(kAnyCpu));
+}
+
+TEST_F(RouterCourierTest, AnswersThatAreReadyTogetherAreCarriedTogether) {
+  house_.Serve(0);
+  std::vector<TestCall*> calls;
+  for (int i = 0; i < 3; ++i) calls.push_back(&house_.Submit({"x"}));
+  house_.replica(0).AnswerAll();
+  OnBell();
+  EXPECT_EQ(carried_, 3u);
+  for (TestCall* call : calls) EXPECT_EMBEDDED(*call);
+}
+
+TEST_F(RouterCourierTest, NobodyIsSentWithNothing) {
+  house_.Serve(0);
+  OnBell();
+  EXPECT_TRUE(cpus_.empty());
+}
+
+TEST_F(RouterCourierTest, WhoReapsByItselfGivesByItself) {
+  house_.Serve(0);
+  TestCall& call = house_.Submit({"x"});
+  house_.Settle();
+  EXPECT_EMBEDDED(call);
+  EXPECT_TRUE(cpus_.empty());
+}
+
+TEST_F(RouterCourierTest, WithoutACourierTheLaneThreadGives) {
+  house_.router().SetCourier(nullptr);
+  house_.Serve(0);
+  TestCall& call = house_.Submit({"x"});
+  house_.replica(0).AnswerAll();
+  OnBell();
+  EXPECT_EMBEDDED(call);
+}
+
+}  // namespace
+}  // namespace zerohop
