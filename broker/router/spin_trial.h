@@ -23,9 +23,10 @@ class SpinTrial {
   // A lone request arrived; whether to spin until the next one.
   bool OnLoneArrival(Clock::time_point now) {
     const auto turn = now - std::exchange(last_arrival_, now);
-    // A longer turn is the client's own pause, or the first of several that come together is alone for a
-    // moment.
-    if (turn > kLongestTurn) {
+    const bool lone_client = alone_ == kAloneFirst;
+    if (!lone_client) ++alone_;
+    // A longer turn is the client's own pause.
+    if (!lone_client || turn > kLongestTurn) {
       if (spinning_) turns_this_way_ = 0;
       return spinning_ = false;
     }
@@ -37,13 +38,16 @@ class SpinTrial {
     if (spin != spinning_) turns_this_way_ = 0;
     return spinning_ = spin;
   }
-  // Several requests: the turn that began is no lone client's.
-  void OnCompany() { last_arrival_ = Clock::time_point(); }
+  // Several requests at once: the clients are several for a while, though each of their requests may come
+  // while no other is in the house. A replica that spins between these keeps the thread waiting that brings
+  // them.
+  void OnCompany() { alone_ = 0; }
 
  private:
   static constexpr std::chrono::milliseconds kLongestTurn{5};
-  static constexpr uint32_t kPeriod = 8192;  // requests
-  static constexpr uint32_t kTry = 64;       // of them, the other way
+  static constexpr uint32_t kAloneFirst = 16;  // lone arrivals in a row make a lone client
+  static constexpr uint32_t kPeriod = 8192;    // requests
+  static constexpr uint32_t kTry = 64;         // of them, the other way
   static constexpr uint32_t kSettling = 32;
 
   // What took several times as long as usual was not up to us.
@@ -54,6 +58,7 @@ class SpinTrial {
   Clock::time_point last_arrival_;
   Clock::duration with_{};  // zero: both ways look perfect until they were tried
   Clock::duration without_{};
+  uint32_t alone_ = 0;  // lone arrivals in a row, counted to kAloneFirst
   uint32_t count_ = 0;
   uint32_t turns_this_way_ = 0;
   bool spinning_ = false;

@@ -77,6 +77,18 @@ TEST(SpinTrial, TurnsWithCompanySayNothing) {
   EXPECT_GT(client.Requests(kPeriod), kPeriod - kPeriod / 64);
 }
 
+TEST(SpinTrial, ClientsThatTakeTurnsAreNotALoneOne) {
+  LoneClient client(microseconds(40), microseconds(80));
+  client.Requests(kPeriod);
+  int spun = 0;
+  for (int i = 0; i < 200; ++i) {
+    client.trial.OnCompany();
+    spun += client.Requests(15);
+  }
+  EXPECT_EQ(spun, 0);
+  EXPECT_GT(client.Requests(400), 300) << "the others have left";
+}
+
 TEST(SpinTrial, AnOutlierDoesNotDecide) {
   LoneClient client(microseconds(50), microseconds(80));
   client.Requests(kPeriod);
