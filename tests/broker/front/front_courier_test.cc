@@ -9,8 +9,6 @@
 #include <memory>
 #include <vector>
 
-#include "absl/synchronization/mutex.h"
-
 namespace zerohop {
 namespace {
 
@@ -57,8 +55,6 @@ class Ear final : public AnswerSink {
 // A completion queue and its thread, as the front has them.
 class FrontCourierTest : public ::testing::Test {
  protected:
-  // As the broker does. ThreadSanitizer does not see how absl guards its graph of locks.
-  static void SetUpTestSuite() { absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore); }
   ~FrontCourierTest() override { Leave(); }
 
   void Open() { courier_.Open(&queue_, thread_.native_handle()); }
