@@ -3,9 +3,12 @@
 // FrontCourier: brings the answers that the lane thread finds ready to a front
 // thread. Given by the lane thread they cost both: for each of them gRPC wakes
 // the thread that polls it several times, and the two wait for each other's locks.
-// And it sees to it that the front thread wakes where it stands in nobody's way:
+// And it sees to it that the front thread wakes where it does the least harm:
 // the kernel would as soon let it interrupt a replica that computes, beside one
 // that has just finished.
+//
+// Carry on the lane thread, Proceed on the front thread. There is one courier,
+// to the first front thread, however many there are. Outlives the lane thread.
 
 #include <grpcpp/alarm.h>
 #include <grpcpp/completion_queue.h>
@@ -17,6 +20,7 @@
 
 #include "broker/front/completion_event.h"
 #include "broker/router/answer_courier.h"
+#include "broker/router/router.h"
 
 namespace zerohop {
 
@@ -24,27 +28,35 @@ class FrontCourier final : public AnswerCourier, public CompletionEvent {
  public:
   using Thread = std::thread::native_handle_type;
 
+  explicit FrontCourier(Router& router) : router_(router) {}
+
   // From here on answers go to `thread`, which serves `queue`. Before and after that the caller of Carry
   // gives them.
   void Open(grpc::CompletionQueue* queue, Thread thread);
   // Before the queue is shut down; what is on its way still arrives.
   void Close();
 
-  // Any thread. An answer that is alone while a CPU is free is given at once, by the caller.
+  // An answer that is alone while a CPU is free is given at once, by the caller: a wake less.
   void Carry(ReadyAnswers answers, int cpu) override;
-  // On the front thread: gives what has arrived.
+  // Gives what has arrived.
   void Proceed(bool ok) override;
 
  private:
+  bool Send(ReadyAnswers* answers, int cpu);
   void Place(int cpu);
 
-  std::mutex mutex_;                        // everything below
+  Router& router_;
+  std::mutex door_;                         // up to alarm_
   grpc::CompletionQueue* queue_ = nullptr;  // null: closed
   Thread thread_{};
-  cpu_set_t anywhere_{};                  // where the thread may run when it is not placed
-  int placed_ = kAnyCpu;                  // its CPU
-  std::vector<ReadyAnswers> on_the_way_;  // where there are some, the alarm has been set for them
+  cpu_set_t anywhere_{};  // where the thread may run when it is not placed
+  int placed_ = kAnyCpu;  // its CPU
   grpc::Alarm alarm_;
+
+  std::mutex way_;                        // apart: the front thread wakes before the alarm's Set is over
+  std::vector<ReadyAnswers> on_the_way_;  // where there are some, the alarm is set for them
+
+  std::vector<ReadyAnswers> arrived_;  // the front thread's
 };
 
 }  // namespace zerohop

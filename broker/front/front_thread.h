@@ -20,6 +20,7 @@ class FrontThread {
       : queue_(queue), attendance_(attendance), thread_([this] { Run(); }) {}
   // Once the queue is shut down.
   ~FrontThread() { thread_.join(); }
+  // For whoever says where it shall run.
   std::thread::native_handle_type handle() { return thread_.native_handle(); }
 
  private:

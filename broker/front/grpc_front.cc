@@ -40,7 +40,8 @@ GrpcFront::GrpcFront(const GrpcFrontOptions& options, Router& router, const Supe
                       connections_,
                       options.served_model,
                       static_cast<uint64_t>(options.max_message_bytes)},
-      control_context_{router, supervisor, options.served_model, options.policy, options.consumers} {}
+      control_context_{router, supervisor, options.served_model, options.policy, options.consumers},
+      courier_(router) {}
 
 GrpcFront::~GrpcFront() {
   Drain(std::chrono::nanoseconds(0));

@@ -75,7 +75,7 @@ class GrpcFront {
   std::unique_ptr<grpc::Server> server_;
   std::unique_ptr<grpc::experimental::ExternalConnectionAcceptor> acceptor_;
   std::unique_ptr<Listener> listener_;
-  FrontCourier courier_;  // to the first thread
+  FrontCourier courier_;
   std::vector<std::unique_ptr<FrontThread>> threads_;
   bool drained_ = false;
 };

@@ -6,6 +6,7 @@
 
 #include "broker/options/model_folder.h"
 #include "broker/options/replica_command.h"
+#include "broker/replicas/cpu_placement.h"
 
 namespace zerohop {
 namespace {
@@ -280,7 +281,7 @@ ServeOptions ParseServeOrExit(int argc, char** argv) {
   options.device = DeviceFrom(f);
   options.consumers = ConsumersFrom(f);
   options.router.replicas = options.supervisor.replicas;
-  options.router.cpus = cpus;
+  options.router.cpus = CountCpus();
   options.router.policy = *ParsePolicy(f.load_balancing);
   options.router.admission = {f.max_queue, f.max_queue_prompts, f.max_queue_mib << 20};
   options.router.forward_timeout = Seconds(f.forward_timeout);

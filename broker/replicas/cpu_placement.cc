@@ -15,6 +15,11 @@ int CpuAt(const cpu_set_t& set, int skip) {
 
 }  // namespace
 
+int CountCpus() {
+  cpu_set_t set;
+  return ::sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
+}
+
 int UsableCpu(uint32_t i) {
   cpu_set_t set;
   if (::sched_getaffinity(0, sizeof set, &set) != 0) return kAnyCpu;

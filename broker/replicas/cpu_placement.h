@@ -12,6 +12,9 @@ namespace zerohop {
 // No CPU in particular.
 inline constexpr int kAnyCpu = -1;
 
+// How many CPUs this process may run on; at least 1. A quota on their time is not looked at (UsableCpus).
+int CountCpus();
+
 // The i-th CPU that this process may use, counted round; kAnyCpu where that cannot be told.
 int UsableCpu(uint32_t i);
 

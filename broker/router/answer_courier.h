@@ -10,7 +10,9 @@ namespace zerohop {
 class AnswerCourier {
  public:
   virtual ~AnswerCourier() = default;
-  // `cpu`: where the giver stands in nobody's way (Dispatcher::CpuToGiveOn).
+  // Not under the dispatch lock: some may be given before this returns. `cpu`: where the giver does the least
+  // harm (Dispatcher::CpuToGiveOn); kAnyCpu: it may be anywhere. Told without answers, too, for what comes
+  // next.
   virtual void Carry(ReadyAnswers answers, int cpu) = 0;
 };
 

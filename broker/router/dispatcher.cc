@@ -198,7 +198,7 @@ bool Dispatcher::IsSaturated() const {
 }
 
 int Dispatcher::CpuToGiveOn(const LanePort& finished) const {
-  if (finished.cpu() == kAnyCpu || !finished.TakesLong()) return kAnyCpu;
+  if (cpus_ < 2 || finished.cpu() == kAnyCpu || !finished.TakesLong()) return kAnyCpu;
   absl::InlinedVector<int, 16> taken = {finished.cpu()};
   for (const Lane& lane : lanes_) {
     if (!lane.port || lane.port->shards_in_flight() == 0 || lane.port->cpu() == kAnyCpu) continue;

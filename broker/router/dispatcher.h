@@ -39,7 +39,7 @@ struct Postings {
 
 class Dispatcher {
  public:
-  // `cpus`: how many are usable.
+  // `cpus`: how many this process may run on.
   Dispatcher(Policy policy, uint32_t replicas, int cpus)
       : placement_(policy), lanes_(replicas), cpus_(static_cast<size_t>(cpus)) {}
 
@@ -63,9 +63,10 @@ class Dispatcher {
   size_t CountWaiting() const;
   // Whether more work is in the house than all replicas can run at once.
   bool IsSaturated() const;
-  // Where the answers of `finished`, a lane whose replica has just completed work, are given while others
-  // compute: kAnyCpu where a CPU is free, or that is not known; else that replica's own, where nobody is
-  // interrupted. Of engines whose batches take long; the others are not worth a move.
+  // Where the answers of `finished`, a lane whose replica has just completed work, are given with the least
+  // harm: kAnyCpu where a CPU is free, or that is not known; else that replica's own, which lies between two
+  // passes. Who has work in flight counts as computing. Of engines whose batches take long; the others are
+  // not worth a move.
   int CpuToGiveOn(const LanePort& finished) const;
   // Tokens that are in flight, or served before a new shard of this priority.
   uint64_t TokensAhead(int32_t priority) const;

@@ -188,8 +188,10 @@ void Router::PostWaiting(Effects* effects) {
 void Router::OnBell(Clock::time_point now) {
   Effects effects;
   ReapAll(now, &effects);
-  if (courier_ == nullptr || effects.answers.size() == 0) return effects.Perform();
+  if (courier_ == nullptr) return effects.Perform();
   effects.RingReplicas();
+  // Also without answers: a thread that was bound to a CPU is free again where another has become idle, in
+  // the end when some time has passed without work.
   courier_->Carry(std::move(effects.answers), effects.cpu);
 }
 

@@ -42,7 +42,7 @@ namespace zerohop {
 
 struct RouterOptions {
   uint32_t replicas = 4;
-  int cpus = 1;  // usable
+  int cpus = 1;  // that this process may run on
   Policy policy = Policy::kSharedQueue;
   AdmissionLimits admission;
   // From arrival to answer, retries included.

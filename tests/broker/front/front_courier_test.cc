@@ -9,14 +9,20 @@
 #include <memory>
 #include <vector>
 
+#include "tests/support/router_house.h"
+
 namespace zerohop {
 namespace {
 
-// Counts what it hears, and notes who gave the last, and where that thread may run.
+// Counts what it hears, and notes who gave the last, and where that thread may run. Holds the giver as long
+// as it is told to.
 class Ear final : public AnswerSink {
  public:
   void OnAnswer(Answer /*answer*/) override {
-    std::lock_guard lock(mutex_);
+    std::unique_lock lock(mutex_);
+    holding_ = hold_;
+    heard_.notify_all();
+    heard_.wait(lock, [&] { return !hold_; });
     giver_ = std::this_thread::get_id();
     ::pthread_getaffinity_np(::pthread_self(), sizeof cpus_, &cpus_);
     ++answers_;
@@ -30,6 +36,19 @@ class Ear final : public AnswerSink {
   int answers() const {
     std::lock_guard lock(mutex_);
     return answers_;
+  }
+  void Hold() {
+    std::lock_guard lock(mutex_);
+    hold_ = true;
+  }
+  void WaitForTheHeld() {
+    std::unique_lock lock(mutex_);
+    heard_.wait(lock, [&] { return holding_; });
+  }
+  void LetGo() {
+    std::lock_guard lock(mutex_);
+    hold_ = holding_ = false;
+    heard_.notify_all();
   }
   std::thread::id giver() const {
     std::lock_guard lock(mutex_);
@@ -50,6 +69,7 @@ class Ear final : public AnswerSink {
   std::thread::id giver_;
   cpu_set_t cpus_{};
   int answers_ = 0;
+  bool hold_ = false, holding_ = false;
 };
 
 // A completion queue and its thread, as the front has them.
@@ -64,6 +84,12 @@ class FrontCourierTest : public ::testing::Test {
     queue_.Shutdown();
     thread_.join();
   }
+  bool IsFree() {
+    cpu_set_t its, mine;
+    ::pthread_getaffinity_np(thread_.native_handle(), sizeof its, &its);
+    ::pthread_getaffinity_np(::pthread_self(), sizeof mine, &mine);
+    return CPU_EQUAL(&its, &mine);
+  }
   void Carry(int answers, int cpu) {
     ReadyAnswers ready;
     for (int i = 0; i < answers; ++i) ready.Add(&ear_, {Outcome::kNoReplica, "no matter what"});
@@ -72,7 +98,8 @@ class FrontCourierTest : public ::testing::Test {
 
   Ear ear_;
   grpc::CompletionQueue queue_;
-  FrontCourier courier_;
+  RouterHouse house_;
+  FrontCourier courier_{house_.router()};
   std::thread thread_{[this] {
     void* event;
     for (bool ok; queue_.Next(&event, &ok);) static_cast<CompletionEvent*>(event)->Proceed(ok);
@@ -119,17 +146,50 @@ TEST_F(FrontCourierTest, OneThatIsGivenAtOnceSetsTheFrontThreadFree) {
   Carry(1, UsableCpu(0));
   ASSERT_TRUE(ear_.WaitFor(1));
   Carry(1, kAnyCpu);
-  cpu_set_t free;
-  ::pthread_getaffinity_np(thread_.native_handle(), sizeof free, &free);
-  cpu_set_t mine;
-  ::pthread_getaffinity_np(::pthread_self(), sizeof mine, &mine);
-  EXPECT_TRUE(CPU_EQUAL(&free, &mine));
+  EXPECT_TRUE(IsFree());
 }
 
-TEST_F(FrontCourierTest, ACpuThatIsNotThereLosesNoAnswer) {
+TEST_F(FrontCourierTest, WithoutAnswersItIsPlacedAndSetFreeAsWell) {
   Open();
-  Carry(2, CPU_SETSIZE - 1);
-  EXPECT_TRUE(ear_.WaitFor(2));
+  Carry(0, UsableCpu(0));
+  EXPECT_EQ(IsFree(), CountCpus() == 1);
+  Carry(0, kAnyCpu);
+  EXPECT_TRUE(IsFree());
+  EXPECT_EQ(ear_.answers(), 0);
+}
+
+TEST_F(FrontCourierTest, ACpuThatIsNotOursIsNone) {
+  Open();
+  Carry(1, CPU_SETSIZE - 1);
+  EXPECT_EQ(ear_.answers(), 1) << "given at once";
+  EXPECT_TRUE(IsFree());
+}
+
+TEST_F(FrontCourierTest, WhatComesWhileTheFrontThreadGivesIsGivenNext) {
+  Open();
+  ear_.Hold();
+  Carry(2, kAnyCpu);
+  ear_.WaitForTheHeld();
+  Carry(2, kAnyCpu);
+  Carry(3, kAnyCpu);
+  ear_.LetGo();
+  EXPECT_TRUE(ear_.WaitFor(7));
+  Leave();
+  EXPECT_EQ(ear_.answers(), 7);
+}
+
+TEST_F(FrontCourierTest, WhatIsOnItsWayWhenTheQueueIsShutDownArrives) {
+  Open();
+  ear_.Hold();
+  Carry(2, kAnyCpu);
+  ear_.WaitForTheHeld();
+  Carry(2, kAnyCpu);
+  courier_.Close();
+  queue_.Shutdown();
+  ear_.LetGo();
+  thread_.join();
+  EXPECT_EQ(ear_.answers(), 4);
+  EXPECT_NE(ear_.giver(), std::this_thread::get_id());
 }
 
 TEST_F(FrontCourierTest, BeforeAndAfterItsTimeTheCallerGives) {
@@ -143,7 +203,7 @@ TEST_F(FrontCourierTest, BeforeAndAfterItsTimeTheCallerGives) {
   EXPECT_EQ(ear_.giver(), std::this_thread::get_id());
 }
 
-TEST_F(FrontCourierTest, WhatIsOnItsWayWhenTheFrontLeavesArrives) {
+TEST_F(FrontCourierTest, EachAnswerIsGivenOnceWhoeverCarriesAndWheneverTheFrontLeaves) {
   constexpr int kCarriers = 3, kTimes = 2'000;
   Open();
   std::vector<std::thread> carriers;

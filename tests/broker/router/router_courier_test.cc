@@ -61,9 +61,40 @@ TEST_F(RouterCourierTest, WhileAllOthersComputeAnswersAreGivenOnTheCpuOfTheRepli
 
 TEST_F(RouterCourierTest, WorkThatWaitedForTheReplicaChangesNothing) {
   Occupy(6, 7);
-  for (int i = 0; i < 4; ++i) house_.Submit({"x"});
+  while (house_.router().Load().waiting_shards == 0) house_.Submit({"x"});
   Complete(1, kLong);
+  EXPECT_EQ(house_.router().Load().waiting_shards, 0u);
   EXPECT_THAT(cpus_, ElementsAre(7));
+}
+
+TEST_F(RouterCourierTest, ACompletionThatAnswersNobodyMovesTheGiver) {
+  Occupy(6, 7);
+  TestCall& call = house_.Submit({"x"});
+  Complete(1, kLong);
+  house_.router().Cancel(*call.ticket());
+  Complete(0, kLong);
+  Complete(0, kLong);
+  EXPECT_EQ(carried_, 0u);
+  EXPECT_THAT(cpus_, ElementsAre(7, kAnyCpu, kAnyCpu));
+}
+
+TEST_F(RouterCourierTest, WhenNothingHappensForAWhileTheGiverIsFree) {
+  Occupy(6, 7);
+  Complete(1, kLong);
+  OnBell();
+  EXPECT_THAT(cpus_, ElementsAre(7, kAnyCpu));
+}
+
+TEST_F(RouterCourierTest, OnASingleCpuThereIsNowhereToGo) {
+  RouterOptions options;
+  options.cpus = 1;
+  RouterHouse small(options);
+  small.router().SetCourier(this);
+  small.Serve(0, 6);
+  small.Submit({"x"});
+  small.replica(0).Answer(small.replica(0).TakeOne().value(), kLong);
+  small.router().OnBell(Router::Clock::now());
+  EXPECT_THAT(cpus_, ElementsAre(kAnyCpu));
 }
 
 TEST_F(RouterCourierTest, WhileAnotherReplicaHasNothingToDoThereIsRoomAnywhere) {
@@ -106,12 +137,6 @@ TEST_F(RouterCourierTest, AnswersThatAreReadyTogetherAreCarriedTogether) {
   OnBell();
   EXPECT_EQ(carried_, 3u);
   for (TestCall* call : calls) EXPECT_EMBEDDED(*call);
-}
-
-TEST_F(RouterCourierTest, NobodyIsSentWithNothing) {
-  house_.Serve(0);
-  OnBell();
-  EXPECT_TRUE(cpus_.empty());
 }
 
 TEST_F(RouterCourierTest, WhoReapsByItselfGivesByItself) {
