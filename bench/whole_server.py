@@ -50,7 +50,7 @@ def parse():
     return options
 
 
-def start_server(options, layout=None):
+def start_server(options, layout=None, name="zerohop"):
     """`layout`: flags that divide the machine; by default `options.replicas` of one thread."""
     port = bench_run.free_port()
     if options.ours_command:
@@ -60,8 +60,8 @@ def start_server(options, layout=None):
                    "--dtype", options.dtype, "--host", "127.0.0.1", "--port", port,
                    "--served-model-name", MODEL_NAME, *(layout or ["--num-replicas", options.replicas])]
     options.out.mkdir(parents=True, exist_ok=True)
-    return bench_run.Server("zerohop", [str(part) for part in command], f"127.0.0.1:{port}",
-                            options.out / f"{bench_run.bench_name()}.server.log")
+    return bench_run.Server(name, [str(part) for part in command], f"127.0.0.1:{port}",
+                            options.out / f"{bench_run.bench_name()}.{name.replace(' ', '_')}.log")
 
 
 def alone_command(options, corpus, processes, arguments=()):

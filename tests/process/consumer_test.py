@@ -19,7 +19,7 @@ from unittest import mock
 
 import grpc
 import numpy as np
-from device import PROGRAM, EmulatedGpu
+from device import IS_REAL, PROGRAM, a_gpu
 from device_test import NOTHING_GIVEN_BACK, PROOF_BYTES, refusal, serve
 from load import DIM, Load
 from server import BIN, PATIENCE_S, RETURN, echo_rows, field_of, is_running, rows_of, stopped, until
@@ -240,7 +240,7 @@ class Refusals(WithConsumers):
         self.assertIn("another broker listens there", sentence)
 
     def run_serve(self, *flags):
-        gpu = EmulatedGpu()
+        gpu = a_gpu()
         self.addCleanup(gpu.remove)
         return subprocess.run([f"{BIN}/zerohop", "serve", "--engine=echo", "--port=0", *flags], capture_output=True, text=True,
                               env={**os.environ, **gpu.env()})
@@ -472,7 +472,7 @@ class Undefined(WithConsumers):
     """Memory whose owner goes while others have it open: whatever a driver makes of it (tests/fake_cuda/undefined.h)."""
 
     WHATEVER = ("poison", "pin")  # where it is the server's doing, "abort" would end it
-    ROOM_FOR_ONE = {"FAKECU_TOTAL_MB": "64"}  # server, and not for two
+    ROOM_FOR_ONE = {} if IS_REAL else {"FAKECU_TOTAL_MB": "64"}  # server, and not for two
 
     @contextlib.contextmanager
     def under(self, policy):

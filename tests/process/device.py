@@ -1,4 +1,5 @@
-"""A GPU for a server under test: that of the emulated driver, in a namespace of its own."""
+"""A GPU for a server under test: one of the emulated driver, in a namespace of its own; or this machine's, where
+ZEROHOP_TEST_GPU says `real` (scripts/test --gpu). Then what only the emulator can do or tell is skipped."""
 
 import itertools
 import json
@@ -6,11 +7,21 @@ import os
 import pathlib
 import subprocess
 import tempfile
+import unittest
 
 BIN = os.environ["ZEROHOP_BIN"]
 LIBRARY = pathlib.Path(BIN).parent / "tests" / "fake_cuda"
 PROGRAM = f"{BIN}/zerohop-device-replica"
+IS_REAL = os.environ.get("ZEROHOP_TEST_GPU") == "real"
 _numbers = itertools.count()
+
+
+def a_gpu():
+    return RealGpu() if IS_REAL else EmulatedGpu()
+
+
+def flags_of_replicas(return_path):
+    return (f"--replica-program={PROGRAM}", f"--return={return_path}")
 
 
 class EmulatedGpu:
@@ -21,14 +32,11 @@ class EmulatedGpu:
         self.folder = tempfile.TemporaryDirectory()
         self.report_file = pathlib.Path(self.folder.name, "report")
 
-    def flags(self, return_path):
-        return (f"--replica-program={PROGRAM}", f"--return={return_path}")
-
-    def env(self):
+    def env(self, changes=None):
         # Work that begins late shows who looks too early: fresh memory reads as NaN.
         return {"LD_LIBRARY_PATH": str(LIBRARY), "FAKECU_NS": self.namespace, "FAKECU_REPORT": str(self.report_file),
                 "FAKECU_DELAY_US": os.environ.get("FAKECU_DELAY_US", "200"),
-                "FAKECU_UB": os.environ.get("FAKECU_UB", "abort")}
+                "FAKECU_UB": os.environ.get("FAKECU_UB", "abort"), **(changes or {})}
 
     def env_of_python(self):
         """The same for a Python that loads the driver itself."""
@@ -56,3 +64,27 @@ class EmulatedGpu:
         for file in pathlib.Path("/dev/shm").glob(f"fakecu-{self.namespace}*"):
             file.unlink(missing_ok=True)
         self.folder.cleanup()
+
+
+class RealGpu:
+    """This machine's, shared with every other test."""
+
+    def env(self, changes=None):
+        if any(name.startswith(("FAKECU_", "LD_LIBRARY_PATH")) for name in changes or {}):
+            raise unittest.SkipTest("a GPU as only the emulator has it")
+        return dict(changes or {})
+
+    def env_of_python(self):
+        return {}
+
+    def count(self, *_):
+        raise unittest.SkipTest("only the emulator counts")
+
+    def break_(self, *_):
+        raise unittest.SkipTest("only the emulator breaks when it is told")
+
+    def reports(self):
+        raise unittest.SkipTest("only the emulator reports")
+
+    def remove(self):
+        pass

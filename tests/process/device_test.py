@@ -13,7 +13,7 @@ import unittest
 
 import inference_pb2 as pb
 import numpy as np
-from device import PROGRAM, EmulatedGpu
+from device import PROGRAM, a_gpu
 from load import DIM, Load
 from server import BIN, PATIENCE_S, Server, echo_rows, field_of, rows_of, until
 
@@ -32,11 +32,11 @@ def serve(return_path, *flags, **options):
 
 def refusal(*flags, env=None):
     """What a server that cannot start says."""
-    gpu = EmulatedGpu()
+    gpu = a_gpu()
     try:
         command = [f"{BIN}/zerohop", "serve", "--host=127.0.0.1", "--port=0", "--engine=echo", "--num-replicas=2",
                    "--response-arena-mib=16", *flags]
-        ended = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, env={**os.environ, **gpu.env(), **(env or {})})
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, env={**os.environ, **gpu.env(env)})
         assert ended.returncode == 1, (ended.returncode, ended.stderr)
         return ended.stderr.splitlines()[-1]
     finally:

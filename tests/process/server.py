@@ -16,11 +16,10 @@ import grpc
 import inference_pb2 as pb
 import inference_pb2_grpc as pb_grpc
 import numpy as np
-from device import EmulatedGpu
+from device import a_gpu, flags_of_replicas
 
 BIN = os.environ["ZEROHOP_BIN"]
-# A return path: then replicas have the echo engine on a GPU of the emulated driver (device.py), unless a test
-# brings a program of its own.
+# A return path: then replicas have the echo engine on a GPU (device.py), unless a test brings a program of its own.
 RETURN = os.environ.get("ZEROHOP_TEST_RETURN")
 MAX_MESSAGE = 200 << 20
 # A wait that ends early on success; what is waited for never takes this long unless it is broken.
@@ -71,11 +70,11 @@ class Server:
     """`zerohop serve` with the given flags. Use as a context manager."""
 
     def __init__(self, *flags, engine="echo", replicas=2, ready=None, env=None, patience=PATIENCE_S, return_path=RETURN):
-        self.gpu = EmulatedGpu() if return_path and engine == "echo" else None
+        self.gpu = a_gpu() if return_path and engine == "echo" else None
         command = [f"{BIN}/zerohop", "serve", "--host=127.0.0.1", "--port=0", f"--engine={engine}",
                    f"--num-replicas={replicas}", "--request-arena-mib=8", "--response-arena-mib=16",
-                   *(self.gpu.flags(return_path) if self.gpu else ()), *flags]
-        environment = {**os.environ, **(self.gpu.env() if self.gpu else {}), **(env or {})}
+                   *(flags_of_replicas(return_path) if self.gpu else ()), *flags]
+        environment = {**os.environ, **(self.gpu.env(env) if self.gpu else env or {})}
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                                         errors="replace", env=environment)
         self.log = []

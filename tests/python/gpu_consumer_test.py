@@ -19,7 +19,7 @@ class Consumers(unittest.TestCase):
             path = f"{folder}/consumers"
             with Served("OnDevice", "cuda_ipc", f"--consumer-socket={path}", "--lease-arena-mib=1", env=env) as (server, gpu):
                 ended = subprocess.run([sys.executable, SCRIPT, name, path], capture_output=True, text=True, timeout=PATIENCE_S,
-                                       env={**os.environ, **gpu.env(), **(env or {})})
+                                       env={**os.environ, **gpu.env(env)})
                 self.assertEqual(ended.returncode, 0, ended.stderr)
                 server.channel.close()
                 self.assertEqual(server.stop(), 0)

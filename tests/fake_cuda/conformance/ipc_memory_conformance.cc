@@ -138,6 +138,18 @@ TEST_F(Imported, OpeningAgainCountsAndGivesTheSameAddress) {
          {CUDA_ERROR_INVALID_VALUE});
 }
 
+TEST_F(Imported, OpeningAgainByTheOldFunction) {
+  if (TheSubject().open_memory_v1 == nullptr) GTEST_SKIP() << "only a real driver has it";
+  const CUdeviceptr address = MustOpen();
+  CUdeviceptr again = 0;
+  const cuda::CUresult result =
+      TheSubject().open_memory_v1(&again, handle, cuda::CU_IPC_MEM_LAZY_ENABLE_PEER_ACCESS);
+  Expect(Known::kObserved, "opening again by the function of old drivers", result,
+         {CUDA_ERROR_ALREADY_MAPPED});
+  if (result == CUDA_SUCCESS) Close(again);
+  Close(address);
+}
+
 TEST_F(Imported, SecondContextMayNotOpenIt) {
   if (TheSubject().second_context == nullptr) GTEST_SKIP() << "no way to a second context";
   const CUdeviceptr address = MustOpen();

@@ -51,6 +51,8 @@ class Player {
         {"close", &Player::Close},
         {"fill", &Player::Fill},
         {"read", &Player::Read},
+        {"begin_copies", &Player::BeginCopies},
+        {"end_copies", &Player::EndCopies},
         {"address", &Player::Address},
         {"event", &Player::MakeEvent},
         {"export_event", &Player::ExportEvent},
@@ -136,11 +138,25 @@ class Player {
             driver_.cuMemcpyDtoHAsync_v2(bytes.data(), address + offset, count, stream_)) {
       return result;
     }
-    if (const CUresult result = driver_.cuStreamSynchronize(stream_)) return result;
-    const bool uniform = std::all_of(bytes.begin(), bytes.end(), [&](auto byte) { return byte == bytes[0]; });
-    value = uniform ? std::to_string(bytes[0]) : "mixed";
+    return Synchronize(bytes, value);
+  }
+  // The same, `times` times without a pause, to memory that the driver knows.
+  CUresult BeginCopies(std::istringstream& line, std::string&) {
+    const cuda::CUdeviceptr address = Memory(line);
+    size_t count = 0;
+    unsigned times = 0;
+    line >> count >> times;
+    copied_.resize(count);
+    if (const CUresult result =
+            driver_.cuMemHostRegister_v2(copied_.data(), count, cuda::CU_MEMHOSTREGISTER_PORTABLE))
+      return result;
+    for (unsigned i = 0; i < times; ++i) {
+      if (const CUresult result = driver_.cuMemcpyDtoHAsync_v2(copied_.data(), address, count, stream_))
+        return result;
+    }
     return cuda::CUDA_SUCCESS;
   }
+  CUresult EndCopies(std::istringstream&, std::string& value) { return Synchronize(copied_, value); }
   CUresult Address(std::istringstream& line, std::string& value) {
     value = std::to_string(Memory(line));
     return cuda::CUDA_SUCCESS;
@@ -193,6 +209,13 @@ class Player {
     return driver_.cuStreamSynchronize(stream_);
   }
 
+  // Waits for copies to `bytes`; which byte they all are.
+  CUresult Synchronize(const std::vector<unsigned char>& bytes, std::string& value) {
+    if (const CUresult result = driver_.cuStreamSynchronize(stream_)) return result;
+    const bool uniform = std::all_of(bytes.begin(), bytes.end(), [&](auto byte) { return byte == bytes[0]; });
+    value = uniform ? std::to_string(bytes[0]) : "mixed";
+    return cuda::CUDA_SUCCESS;
+  }
   template <typename Thing>
   static CUresult Remember(CUresult result, std::vector<Thing>& things, Thing thing, std::string& number) {
     if (result != cuda::CUDA_SUCCESS) return result;
@@ -221,6 +244,7 @@ class Player {
   cuda::CUstream stream_ = nullptr;
   std::vector<cuda::CUdeviceptr> memory_;
   std::vector<cuda::CUevent> events_;
+  std::vector<unsigned char> copied_;
   Gate gate_;
 };
 

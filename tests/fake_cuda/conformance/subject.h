@@ -5,7 +5,6 @@
 
 #include <initializer_list>
 #include <string>
-#include <vector>
 
 #include "shm/cuda/cuda_driver.h"
 
@@ -25,6 +24,9 @@ struct Subject {
   // The emulator's hook, or on a real driver a function of it that the product never uses. May be null.
   cuda::CUresult (*second_context)(cuda::CUcontext* context, cuda::CUdevice device) = nullptr;
   void (*destroy_context)(cuda::CUcontext context) = nullptr;
+  // The opening of drivers before 11.0, which the product never uses. Null in the emulator.
+  cuda::CUresult (*open_memory_v1)(cuda::CUdeviceptr* address, cuda::CUipcMemHandle handle,
+                                   unsigned flags) = nullptr;
 };
 
 // Loads libcuda.so.1 once. Ends the process with 77, "skipped", where there is none or no device.
@@ -50,8 +52,5 @@ void Expect(Known known, const std::string& what, cuda::CUresult got,
 // The same for anything else, as text.
 void ExpectText(Known known, const std::string& what, const std::string& got, const std::string& expected,
                 Where where = Where::Current());
-
-// What was noted: differences between the driver under test and the emulator.
-const std::vector<std::string>& Differences();
 
 }  // namespace zerohop::conformance

@@ -80,6 +80,29 @@ TEST_F(Undefined, ExporterKilledWithCopiesUnderWay) {
              importer.Ask("read " + there + " 8192 4096").value, "5");
 }
 
+TEST_F(Conformance, ExporterKilledWhileItsImporterCopies) {
+  if (TheSubject().emulated) GTEST_SKIP() << "whether the copies are over before the death is chance";
+  constexpr size_t kMuch = size_t{1} << 30;  // twenty times: a second or half of one
+  Peer exporter;
+  Peer importer;
+  exporter.Do("start");
+  importer.Do("start");
+  const std::string arena = exporter.Do("alloc " + std::to_string(kMuch));
+  exporter.Do("fill " + arena + " 0 21 " + std::to_string(kMuch));
+  const std::string there = importer.Do("open " + exporter.Do("export " + arena));
+  importer.Do("begin_copies " + there + " " + std::to_string(kMuch) + " 20");
+  Expect(Known::kInferred, "copies are under way", importer.Ask("query_stream").code, {CUDA_ERROR_NOT_READY});
+  exporter.Kill();
+  Expect(Known::kInferred, "copies are still under way when their exporter is gone",
+         importer.Ask("query_stream").code, {CUDA_ERROR_NOT_READY});
+  const Answer read = importer.Ask("end_copies");
+  ExpectText(Known::kInferred, "after the exporter was killed under a copy, the importer",
+             read.died ? "dies" : "lives", "lives");
+  if (read.died) return;
+  Expect(Known::kInferred, "a copy whose exporter was killed", read.code, {CUDA_SUCCESS});
+  ExpectText(Known::kInferred, "a copy whose exporter was killed reads", read.value, "21");
+}
+
 TEST_F(Undefined, EventUsedAfterItsExporterDestroyedIt) {
   const std::string event = exporter.Do("event " + std::to_string(kShared));
   const std::string imported = importer.Do("open_event " + exporter.Do("export_event " + event));
