@@ -8,7 +8,8 @@ Load:     mixed corpus (3 to 300 words), 1 to 64 prompts a request, and short
 Baseline: library_alone.py in the same run: as many processes of the same
           library and texts, batches of 32, without a server. For queries that
           is more than callers who send one each can fill.
-Machine:  a GPU; client, broker and the replicas' Python share the cores.
+Machine:  a GPU with room for all replicas at once; client, broker and the
+          replicas' Python share the cores.
 """
 
 import pathlib
@@ -26,7 +27,7 @@ def parse():
     parser.add_argument("--model", default=whole_server.default_model(), type=pathlib.Path, help="folder of the model")
     parser.add_argument("--python", default=sys.executable, help="interpreter that has sentence-transformers")
     parser.add_argument("--dtype", default="float16")
-    parser.add_argument("--device", default="0", help="ordinal or UUID of the GPU")
+    parser.add_argument("--device", default="0", help="ordinal of the GPU")
     parser.add_argument("--replicas", default=[1, 2, 4, 8], type=bench_run.numbers)
     parser.add_argument("--paths", default=["host", "cuda_ipc"], type=lambda text: text.split(","))
     parser.add_argument("--concurrency", default=64, type=int)
@@ -89,7 +90,10 @@ def compare_all(options, samples):
         for number in options.replicas:
             for path in options.paths:
                 fewest = side_of(options.replicas[0], path)
-                for baseline, name in ((number, f"the library, {number} processes"), (fewest, fewest)):
+                baselines = {number: f"the library, {number} processes"}
+                if number != options.replicas[0]:
+                    baselines[fewest] = fewest
+                for baseline, name in baselines.items():
                     rows.append(bench_run.compare("texts/s", f"{load}, {side_of(number, path)}", "prompts_per_second",
                                                   samples[side_of(number, path), load], samples[baseline, load], name))
     return rows

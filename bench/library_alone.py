@@ -13,9 +13,13 @@ import argparse
 import json
 import multiprocessing
 import pathlib
+import queue
 import random
 import statistics
+import sys
 import time
+
+PATIENCE_S = 300  # until all have loaded
 
 
 def parse():
@@ -50,7 +54,7 @@ def embed(options, seed, all_ready, results):
         return time.perf_counter() - begin, times
 
     model.encode(texts[: options.batch], show_progress_bar=False)
-    all_ready.wait()
+    all_ready.wait(PATIENCE_S)
     run_for(options.warmup)
     results.put(run_for(options.seconds))
 
@@ -62,7 +66,14 @@ def main():
     started = [processes.Process(target=embed, args=(options, seed, all_ready, results)) for seed in range(options.processes)]
     for process in started:
         process.start()
-    measured = [results.get() for _ in started]
+    measured = []
+    while len(measured) < len(started):
+        try:
+            measured.append(results.get(timeout=1))
+        except queue.Empty:
+            if any(process.exitcode for process in started):
+                all_ready.abort()
+                sys.exit("library_alone: a process has ended before it was measured")
     for process in started:
         process.join()
     times = sorted(one for _, batches in measured for one in batches)

@@ -28,7 +28,7 @@ build_asan() {
   # CMake forgets options where the compiler of a tree changes.
   grep -qs 'CMAKE_CXX_COMPILER:.*clang' "$ROOT/build-asan/CMakeCache.txt" || rm -rf "$ROOT/build-asan"
   configure_and_build "$ROOT/build-asan" "${TESTS[@]}" -DCMAKE_CXX_COMPILER=clang++-14 -DZEROHOP_FUZZ=ON \
-    -DZEROHOP_OPENVINO=OFF -DZEROHOP_BENCH=OFF -DZEROHOP_SANITIZE=address,undefined,fuzzer-no-link "$@"
+    -DZEROHOP_OPENVINO=OFF -DZEROHOP_BENCH=OFF -DZEROHOP_SANITIZE=address,undefined,fuzzer-no-link -DZEROHOP_UNITY=ALL "$@"
 }
 
 # configure_and_build DIR [-Dcmake options] [--target names]: one build tree; what is already built is kept.

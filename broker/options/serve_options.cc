@@ -13,7 +13,8 @@ namespace {
 
 using std::chrono::nanoseconds;
 
-// Several of gRPC's completion queues wake each other's threads: two cost a request twice the CPU of one.
+// With two completion queues of gRPC's a request costs twice the CPU that it costs with one. So whoever asks
+// for several, as scripts of the manager may, does not get many.
 constexpr int kCpusPerFrontThread = 8;
 constexpr std::chrono::microseconds kBrokerSpin(50);
 constexpr std::chrono::microseconds kReplicaSpin(150);  // longer: a client's turn lies in between

@@ -1,6 +1,6 @@
 """Local consumers, whose rows stay on the GPU: what they get, what it costs, and what they cannot break.
 
-The consumer here knows the protocol alone (consumer_process.py). On the emulated driver, where undefined
+The consumer here knows the protocol alone (consumer_process.py). On the emulated driver undefined
 behaviour aborts, fresh memory reads as NaN, and work begins late.
 """
 
@@ -19,7 +19,7 @@ from unittest import mock
 
 import grpc
 import numpy as np
-from device import IS_REAL, PROGRAM, a_gpu
+from device import IS_REAL, NEEDS_EMULATOR, PROGRAM, a_gpu
 from device_test import NOTHING_GIVEN_BACK, PROOF_BYTES, refusal, serve
 from load import DIM, Load
 from server import BIN, PATIENCE_S, RETURN, echo_rows, field_of, is_running, rows_of, stopped, until
@@ -184,6 +184,7 @@ class Rows(WithConsumers):
             np.testing.assert_array_equal(one.rows(first), echo_rows(["of one"], DIM))
             np.testing.assert_array_equal(two.rows(second), echo_rows(["of two"], DIM))
 
+    @NEEDS_EMULATOR
     def test_rows_of_a_replica_that_fell_back_to_the_host_reach_the_consumer_too(self):
         with self.served() as (server, consumer):
             server.gpu.break_("cuIpcOpenMemHandle:err=400")
@@ -393,6 +394,7 @@ class Deaths(WithConsumers):
             self.assertEqual(server.stop(), 0)
             self.assertEqual(set(server.gpu.reports()[pid]["leaks"].values()), {0})
 
+    @NEEDS_EMULATOR
     def test_consumers_that_die_in_any_call_of_the_driver_harm_nobody(self):
         calls = ("cuIpcOpenMemHandle", "cuMemcpyDtoHAsync", "cuStreamSynchronize", "cuIpcCloseMemHandle")
         with self.serve() as server:
@@ -458,6 +460,7 @@ class Deaths(WithConsumers):
                 consumer.hello(server)
             self.check_works(consumer)
 
+    @NEEDS_EMULATOR
     def test_when_the_device_is_lost_every_consumer_hears_why(self):
         with self.served("--step-timeout=1", env=NOTHING_GIVEN_BACK) as (server, consumer):
             server.gpu.break_("async:err=700", server.process.pid)
@@ -471,7 +474,9 @@ class Deaths(WithConsumers):
 class Undefined(WithConsumers):
     """Memory whose owner goes while others have it open: whatever a driver makes of it (tests/fake_cuda/undefined.h)."""
 
-    WHATEVER = ("poison", "pin")  # where it is the server's doing, "abort" would end it
+    # Where it is the server's doing, "abort" would end it. A real driver has a way of its own.
+    WHATEVER = ("its own",) if IS_REAL else ("poison", "pin")
+    KILLED = WHATEVER if IS_REAL else ("abort", *WHATEVER)
     ROOM_FOR_ONE = {} if IS_REAL else {"FAKECU_TOTAL_MB": "64"}  # server, and not for two
 
     @contextlib.contextmanager
@@ -507,7 +512,7 @@ class Undefined(WithConsumers):
                 self.check_still_works(consumer, held)
 
     def test_a_server_that_is_killed_leaves_the_gpu_to_the_next(self):
-        for policy in ("abort", *self.WHATEVER):
+        for policy in self.KILLED:
             with self.under(policy), self.served("--echo-delay-us=1000", env=self.ROOM_FOR_ONE) as (server, consumer):
                 held = consumer.embed(["held"])
                 for i in range(100):
@@ -516,6 +521,7 @@ class Undefined(WithConsumers):
                 server.stop(signal.SIGKILL)
                 self.check_the_gpu_is_left_to_the_next(server, replicas, consumer, held)
 
+    @NEEDS_EMULATOR
     def test_a_server_that_dies_in_any_call_of_the_driver_leaves_the_gpu_to_the_next(self):
         of_arenas, of_rows = ("cuMemAlloc", "cuIpcGetMemHandle", "cuMemcpyHtoDAsync"), ("cuMemcpyDtoHAsync", "cuMemcpyDtoDAsync", "cuStreamQuery")
         for call, moment in itertools.product((*of_arenas, *of_rows), ("before", "after")):

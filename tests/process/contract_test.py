@@ -137,10 +137,10 @@ class Flags(unittest.TestCase):
                 self.assertIn("dim=12", info.replica_infos[0].decoding_config)
                 np.testing.assert_array_equal(rows_of(server.encode(["a"])), echo_rows(["a"], 12))
 
-    def test_defaults_are_those_of_the_contract_but_for_the_policy(self):
+    def test_defaults_are_those_of_the_contract_but_for_the_policy_and_the_workers(self):
         text = run("serve", "--help").stdout
         for flag, default in (("host", "0.0.0.0"), ("port", "50050"), ("num-replicas", "4"), ("health-interval", "1"),
-                              ("forward-timeout", "120"), ("startup-timeout", "120"), ("workers", "16"),
+                              ("forward-timeout", "120"), ("startup-timeout", "120"), ("workers", "1"),
                               ("load-balancing", "shared_queue")):
             self.assertRegex(text, rf"--{flag} [^\n]*={re.escape(default)}\s")
 

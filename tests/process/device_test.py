@@ -1,6 +1,6 @@
 """Rows that are born on a GPU: both ways to the client, what they cost, and what happens when the device fails.
 
-On the emulated driver, whose work begins late and whose fresh memory reads as NaN: a row that is looked at
+The emulated driver's work begins late, and its fresh memory reads as NaN: there a row that is looked at
 before the device has finished is a wrong row.
 """
 
@@ -13,7 +13,7 @@ import unittest
 
 import inference_pb2 as pb
 import numpy as np
-from device import PROGRAM, a_gpu
+from device import NEEDS_EMULATOR, PROGRAM, a_gpu
 from load import DIM, Load
 from server import BIN, PATIENCE_S, Server, echo_rows, field_of, rows_of, until
 
@@ -130,6 +130,7 @@ class Refusals(unittest.TestCase):
         self.assertIn("spawned", ended.stderr)
 
 
+@NEEDS_EMULATOR
 class Failures(unittest.TestCase):
     """Under load: no request is lost, none is answered wrong."""
 

@@ -17,7 +17,7 @@ Submission Expected() {
   return submission;
 }
 
-Completion Answer(CompletionStatus status, uint32_t rows) {
+Completion CompletionWith(CompletionStatus status, uint32_t rows) {
   Completion completion{};
   completion.cookie = 0xabcdef;
   completion.status = static_cast<uint32_t>(status);
@@ -31,10 +31,10 @@ CompletionVerdict Verdict(const Completion& completion) {
 }
 
 TEST(CompletionCheck, EveryHonestAnswerIsGood) {
-  EXPECT_EQ(Verdict(Answer(CompletionStatus::kOk, 4)), kGood);
-  EXPECT_EQ(Verdict(Answer(CompletionStatus::kWithdrawn, 0)), kGood);
+  EXPECT_EQ(Verdict(CompletionWith(CompletionStatus::kOk, 4)), kGood);
+  EXPECT_EQ(Verdict(CompletionWith(CompletionStatus::kWithdrawn, 0)), kGood);
   for (CompletionStatus status : {CompletionStatus::kRejected, CompletionStatus::kFailed}) {
-    Completion completion = Answer(status, 0);
+    Completion completion = CompletionWith(status, 0);
     completion.failed_prompt = 3;
     completion.detail_length = 100;
     EXPECT_EQ(Verdict(completion), kGood);
@@ -42,32 +42,33 @@ TEST(CompletionCheck, EveryHonestAnswerIsGood) {
 }
 
 TEST(CompletionCheck, AnswerToNothingIsRefused) {
-  EXPECT_EQ(Check(Answer(CompletionStatus::kOk, 4), nullptr), kNoSuchSlot);
+  EXPECT_EQ(Check(CompletionWith(CompletionStatus::kOk, 4), nullptr), kNoSuchSlot);
 }
 
 TEST(CompletionCheck, ForeignCookieIsRefused) {
-  Completion completion = Answer(CompletionStatus::kOk, 4);
+  Completion completion = CompletionWith(CompletionStatus::kOk, 4);
   completion.cookie ^= uint64_t{1} << 63;
   EXPECT_EQ(Verdict(completion), kForeignCookie);
 }
 
 TEST(CompletionCheck, UnknownStatusIsRefused) {
   for (uint32_t status : {4u, 5u, 1000u, ~0u}) {
-    Completion completion = Answer(CompletionStatus::kOk, 4);
+    Completion completion = CompletionWith(CompletionStatus::kOk, 4);
     completion.status = status;
     EXPECT_EQ(Verdict(completion), kBadStatus) << status;
   }
 }
 
 TEST(CompletionCheck, AnotherNumberOfRowsIsRefused) {
-  for (uint32_t rows : {0u, 3u, 5u, ~0u}) EXPECT_EQ(Verdict(Answer(CompletionStatus::kOk, rows)), kBadRows);
+  for (uint32_t rows : {0u, 3u, 5u, ~0u})
+    EXPECT_EQ(Verdict(CompletionWith(CompletionStatus::kOk, rows)), kBadRows);
   for (auto status : {CompletionStatus::kRejected, CompletionStatus::kFailed, CompletionStatus::kWithdrawn}) {
-    EXPECT_EQ(Verdict(Answer(status, 1)), kBadRows);
+    EXPECT_EQ(Verdict(CompletionWith(status, 1)), kBadRows);
   }
 }
 
 TEST(CompletionCheck, RowsWithADetailAreRefused) {
-  Completion completion = Answer(CompletionStatus::kOk, 4);
+  Completion completion = CompletionWith(CompletionStatus::kOk, 4);
   completion.detail_length = 1;
   EXPECT_EQ(Verdict(completion), kBadRows);
 }
@@ -75,7 +76,7 @@ TEST(CompletionCheck, RowsWithADetailAreRefused) {
 TEST(CompletionCheck, DetailBeyondItsRegionIsRefused) {
   for (auto status : {CompletionStatus::kOk, CompletionStatus::kRejected, CompletionStatus::kFailed,
                       CompletionStatus::kWithdrawn}) {
-    Completion completion = Answer(status, 0);
+    Completion completion = CompletionWith(status, 0);
     completion.detail_length = 101;
     EXPECT_EQ(Verdict(completion), kBadDetail);
   }
@@ -83,7 +84,7 @@ TEST(CompletionCheck, DetailBeyondItsRegionIsRefused) {
 
 TEST(CompletionCheck, PromptThatWasNotSubmittedIsRefused) {
   for (auto status : {CompletionStatus::kRejected, CompletionStatus::kFailed}) {
-    Completion completion = Answer(status, 0);
+    Completion completion = CompletionWith(status, 0);
     completion.failed_prompt = 4;
     EXPECT_EQ(Verdict(completion), kBadDetail);
   }

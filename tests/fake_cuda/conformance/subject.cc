@@ -81,12 +81,12 @@ void Expect(Known known, const std::string& what, cuda::CUresult got,
             std::initializer_list<cuda::CUresult> expected, Where where) {
   const bool allowed = std::find(expected.begin(), expected.end(), got) != expected.end();
   Judge(known, got == *expected.begin(), allowed,
-        what + ": " + Name(got) + ", the emulator says " + Name(*expected.begin()), where);
+        what + ": " + Name(got) + ", expected " + Name(*expected.begin()), where);
 }
 
 void ExpectText(Known known, const std::string& what, const std::string& got, const std::string& expected,
                 Where where) {
-  Judge(known, got == expected, false, what + ": " + got + ", the emulator says " + expected, where);
+  Judge(known, got == expected, false, what + ": " + got + ", expected " + expected, where);
 }
 
 }  // namespace zerohop::conformance
