@@ -35,9 +35,16 @@ bool Visible(const Registry& registry, uint64_t device_hash) {
   return false;
 }
 
+// Of a handle that names nothing, or no more. Where the exporter was killed an H200's driver says 400.
+cuda::CUresult StaleError(const std::optional<HandleImage>& image) {
+  if (TheSettings().stale_error) return *TheSettings().stale_error;
+  const bool exporter_is_gone = image && StartTime(image->exporter_pid) != image->exporter_start_time;
+  return exporter_is_gone ? cuda::CUDA_ERROR_INVALID_HANDLE : cuda::CUDA_ERROR_INVALID_VALUE;
+}
+
 // What both kinds of opening check first. Success, or why not.
 cuda::CUresult Admit(const Registry& registry, const std::optional<HandleImage>& image) {
-  if (!image) return TheSettings().stale_error;
+  if (!image) return StaleError(image);
   // By process id alone, as in the driver: so the same ids in two namespaces meet here, too.
   if (image->exporter_pid == ShownPid()) return cuda::CUDA_ERROR_INVALID_CONTEXT;
   if (!Visible(registry, image->device_hash) && !TheSettings().hidden_devices_open) {
@@ -100,7 +107,7 @@ cuda::CUresult OpenMemory(const std::shared_ptr<Context>& context, cuda::CUdevic
     const cuda::CUresult admitted = Admit(*registry, image);
     if (admitted != cuda::CUDA_SUCCESS) return admitted;
     if (image->slot >= kMaxAllocations || !Names(registry->allocations[image->slot], *image)) {
-      return TheSettings().stale_error;
+      return StaleError(image);
     }
     Count(*registry, Counter::opens);
   }
@@ -115,7 +122,7 @@ cuda::CUresult OpenMemory(const std::shared_ptr<Context>& context, cuda::CUdevic
   {
     const RegistryLock registry;
     // Once more: it may have been freed while we looked at our own imports.
-    if (!Names(registry->allocations[image->slot], *image)) return TheSettings().stale_error;
+    if (!Names(registry->allocations[image->slot], *image)) return StaleError(image);
     range = MapImport(*registry, *image, context);
   }
   if (!range) return cuda::CUDA_ERROR_MAP_FAILED;
@@ -161,11 +168,11 @@ cuda::CUresult OpenEvent(const std::shared_ptr<Context>& context, cuda::CUevent*
     SettleDead(*registry);
     const cuda::CUresult admitted = Admit(*registry, image);
     if (admitted != cuda::CUDA_SUCCESS) return admitted;
-    if (image->slot >= kMaxEvents) return TheSettings().stale_error;
+    if (image->slot >= kMaxEvents) return StaleError(image);
     EventRecord& record = registry->events[image->slot];
     if (record.generation != image->generation || record.nonce != image->nonce ||
         record.destroyed_by_owner != 0 || record.owner == kNobody) {
-      return TheSettings().stale_error;
+      return StaleError(image);
     }
     ++record.holders;
     ++record.held[Self()];

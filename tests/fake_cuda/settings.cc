@@ -75,7 +75,8 @@ Settings Read() {
   settings.visible = Visible();
   settings.attributes = Attributes();
   settings.undefined = Undefined();
-  settings.stale_error = static_cast<cuda::CUresult>(Number("FAKECU_STALE_ERR", 1, 1, 999));
+  if (const uint64_t error = Number("FAKECU_STALE_ERR", 0, 0, 999))
+    settings.stale_error = static_cast<cuda::CUresult>(error);
   settings.hidden_devices_open = Text("FAKECU_HIDDEN", "1") == "ok";
   settings.strict = Number("FAKECU_STRICT", 1, 0, 1) == 1;
   settings.reuse_addresses = Number("FAKECU_VA_REUSE", 0, 0, 1) == 1;

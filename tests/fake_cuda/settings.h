@@ -24,7 +24,7 @@ struct Settings {
   std::optional<std::vector<uint32_t>> visible;
   std::map<int, int> attributes;
   UndefinedBehaviour undefined;
-  cuda::CUresult stale_error;
+  std::optional<cuda::CUresult> stale_error;  // none: as it seems to be with a real driver
   bool hidden_devices_open;
   bool strict;
   bool reuse_addresses;

@@ -196,8 +196,8 @@ TEST_F(Imported, HandleOfKilledExporterIsStale) {
   exporter.Kill();
   CUdeviceptr address = 0;
   Expect(Known::kObserved, "opening a handle of a killed process", Open(handle, &address),
-         {CUDA_ERROR_INVALID_VALUE, CUDA_ERROR_INVALID_CONTEXT, CUDA_ERROR_MAP_FAILED,
-          CUDA_ERROR_INVALID_HANDLE});
+         {CUDA_ERROR_INVALID_HANDLE, CUDA_ERROR_INVALID_VALUE, CUDA_ERROR_INVALID_CONTEXT,
+          CUDA_ERROR_MAP_FAILED});
 }
 
 TEST_F(Imported, KilledImporterLeavesTheExporterUnaffected) {
