@@ -13,10 +13,11 @@
 //   FAKECU_VISIBLE    ordinals this process sees and in which order, "1,0"
 //   FAKECU_ATTRIBUTES "18=1,125=0": device attributes that differ from the usual
 //   FAKECU_UB         abort | poison | pin: what undefined behaviour does (undefined.h)
-//   FAKECU_STALE_ERR  1 | 400 | 205: opening a handle that is no good; else 400 where its exporter is gone,
-//   or 1 FAKECU_HIDDEN     ok | 1: opening a handle to a device this process does not see FAKECU_STRICT 1:
-//   the NULL stream and interior exports are refused; 0: not FAKECU_VA_REUSE   1: freed device addresses are
-//   given out again at once FAKECU_PID        the process id shown to peers, for equal pids across namespaces
+//   FAKECU_STALE_ERR  1 | 400 | 205: opening a handle that is no good; else 400 of exporters that are gone
+//   FAKECU_HIDDEN     ok | 1: opening a handle to a device this process does not see
+//   FAKECU_STRICT     1: the NULL stream and interior exports are refused; 0: not
+//   FAKECU_VA_REUSE   1: freed device addresses are given out again at once
+//   FAKECU_PID        the process id shown to peers, for equal pids across namespaces
 //   FAKECU_FAULT      faults of this process (faults.h)
 //   FAKECU_HIDE       symbols, by commas, that cuGetProcAddress does not find
 //   FAKECU_DELAY_US   the least time from submitting work to a stream to its start
