@@ -24,7 +24,7 @@ void AppendVarint(uint64_t value, HeaderText* out) {
 }
 
 // Fields 1 to 3, and the frame of the first row.
-HeaderText HeaderOf(const std::string& request_id, int32_t n_prompts, uint32_t dim) {
+HeaderText HeaderOf(std::string_view request_id, int32_t n_prompts, uint32_t dim) {
   HeaderText header;
   header.push_back(0x0a);
   AppendVarint(request_id.size(), &header);
@@ -93,7 +93,7 @@ grpc::Status ToGrpcStatus(const absl::Status& status) {
 Reply::Reply(std::span<const grpc_slice> slices)
     : bytes_(reinterpret_cast<const grpc::Slice*>(slices.data()), slices.size()) {}
 
-Reply FrameEmbeddings(const std::string& request_id, int32_t n_prompts, Answer answer) {
+Reply FrameEmbeddings(std::string_view request_id, int32_t n_prompts, Answer answer) {
   const HeaderText text = HeaderOf(request_id, n_prompts, answer.dim);
   const grpc::Slice header(text.data(), text.size());
   absl::InlinedVector<grpc::Slice, 1> blocks;
@@ -109,9 +109,9 @@ Reply FrameEmbeddings(const std::string& request_id, int32_t n_prompts, Answer a
   return Reply(slices);
 }
 
-Reply FrameError(const std::string& request_id, const std::string& error) {
+Reply FrameError(std::string_view request_id, const std::string& error) {
   arctic_inference::EncodeResponse response;
-  response.set_request_id(request_id);
+  response.set_request_id(std::string(request_id));
   response.set_error(error);
   const grpc::Slice slice(response.SerializeAsString());
   const grpc_slice borrowed = Borrow(slice);

@@ -8,6 +8,7 @@
 
 #include <span>
 #include <string>
+#include <string_view>
 
 #include "absl/status/status.h"
 #include "broker/router/ticket.h"
@@ -37,10 +38,10 @@ class Reply {
 
 // Around rows that stay where they are: for each row a slice that holds its frame and a slice over its
 // floats. A block goes when gRPC drops the last of its slices.
-Reply FrameEmbeddings(const std::string& request_id, int32_t n_prompts, Answer answer);
+Reply FrameEmbeddings(std::string_view request_id, int32_t n_prompts, Answer answer);
 
 // With `error` set, as the contract wants for requests that name another model or miscount their prompts.
-Reply FrameError(const std::string& request_id, const std::string& error);
+Reply FrameError(std::string_view request_id, const std::string& error);
 
 }  // namespace zerohop
 

@@ -43,7 +43,7 @@ void Connections::Add(int socket) {
   peers_[number] = std::move(peer);
 }
 
-int Connections::Find(const std::string& peer) const {
+int Connections::Find(std::string_view peer) const {
   std::lock_guard lock(mutex_);
   const auto found = sockets_.find(peer);
   return found == sockets_.end() ? -1 : found->second;

@@ -4,8 +4,10 @@
 // address of its peer alone, and takes sockets that we accepted (listener.h).
 // Any thread.
 
+#include <functional>
 #include <mutex>
 #include <string>
+#include <string_view>
 #include <unordered_map>
 #include <vector>
 
@@ -17,12 +19,16 @@ class Connections {
   void Add(int socket);
   // `peer`: as grpc::ServerContext::peer() says. -1: of no connection of ours. It may have ended by now, and
   // the number be another's.
-  int Find(const std::string& peer) const;
+  int Find(std::string_view peer) const;
 
  private:
+  struct Hash : std::hash<std::string_view> {
+    using is_transparent = void;  // looked up without a string of its own
+  };
+
   mutable std::mutex mutex_;
-  std::unordered_map<std::string, int> sockets_;  // by peer
-  std::vector<std::string> peers_;                // by socket
+  std::unordered_map<std::string, int, Hash, std::equal_to<>> sockets_;  // by peer
+  std::vector<std::string> peers_;                                       // by socket
 };
 
 }  // namespace zerohop

@@ -1,5 +1,8 @@
 #include "broker/front/encode_call.h"
 
+#include <grpc/grpc.h>
+#include <grpc/support/alloc.h>
+
 #include "broker/front/request_id.h"
 #include "broker/front/row_frame.h"
 #include "broker/front/wire_scan.h"
@@ -50,7 +53,8 @@ void EncodeCall::Serve() {
   ScannedRequest scanned;
   const absl::Status status = ScanEncodeRequest(ticket_->body, context_.router.limits().prompts, &scanned);
   if (!status.ok()) return FinishForGood(ToGrpcStatus(status));
-  ticket_->request_id = scanned.request_id.empty() ? NewRequestId() : std::move(scanned.request_id);
+  ticket_->request_id =
+      scanned.request_id.empty() ? ShortText(NewRequestId()) : std::move(scanned.request_id);
   ticket_->priority = scanned.priority;
   ticket_->body.kind = scanned.kind;
   ticket_->body.prompts = std::move(scanned.prompts);
@@ -61,7 +65,8 @@ void EncodeCall::Serve() {
     return writer_.FinishWithError(ToGrpcStatus(NoneHasStarted()), &on_finished_);
   }
   if (scanned.model_name != context_.served_model) {
-    return FinishWithError("Expected model name " + context_.served_model + ", got " + scanned.model_name);
+    return FinishWithError("Expected model name " + context_.served_model + ", got " +
+                           std::string(scanned.model_name.view()));
   }
   if (n_prompts_ <= 0 || static_cast<size_t>(n_prompts_) != ticket_->body.prompts.size()) {
     return FinishWithError("Expected " + std::to_string(n_prompts_) + " prompts, got " +
@@ -117,12 +122,14 @@ void EncodeCall::OnAnswer(Answer answer) {
   if (answer.outcome != Outcome::kEmbedded)
     return writer_.FinishWithError(ToGrpcStatus(answer), &on_finished_);
   unsent_ = std::move(answer.bytes);
-  writer_.Finish(FrameEmbeddings(ticket_->request_id, n_prompts_, std::move(answer)), grpc::Status::OK,
+  writer_.Finish(FrameEmbeddings(ticket_->request_id.view(), n_prompts_, std::move(answer)), grpc::Status::OK,
                  &on_finished_);
 }
 
-int EncodeCall::socket() const {
-  return context_.connections.Find(server_context_.peer());
+int EncodeCall::socket() {
+  // As ServerContext::peer() does, without a string of our own.
+  const std::unique_ptr<char, void (*)(void*)> peer(grpc_call_get_peer(server_context_.c_call()), gpr_free);
+  return context_.connections.Find(peer.get());
 }
 
 void EncodeCall::FinishForGood(const grpc::Status& status) {
@@ -131,7 +138,7 @@ void EncodeCall::FinishForGood(const grpc::Status& status) {
 }
 
 void EncodeCall::FinishWithError(const std::string& error) {
-  writer_.Finish(FrameError(ticket_->request_id, error), grpc::Status::OK, &on_finished_);
+  writer_.Finish(FrameError(ticket_->request_id.view(), error), grpc::Status::OK, &on_finished_);
 }
 
 void EncodeCall::OnFinished(bool /*ok*/) {

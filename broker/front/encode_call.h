@@ -44,7 +44,7 @@ class EncodeCall final : public AnswerSink, public Recycled<EncodeCall> {
   static void Listen(const EncodeContext& context, grpc::ServerCompletionQueue* queue);
 
   void OnAnswer(Answer answer) override;
-  int socket() const override;
+  int socket() override;
 
  private:
   EncodeCall(const EncodeContext& context, grpc::ServerCompletionQueue* queue);

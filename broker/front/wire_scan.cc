@@ -28,7 +28,7 @@ absl::Status Broken(uint64_t at, const char* what) {
                                     " at byte " + std::to_string(at));
 }
 
-absl::Status ReadName(PieceCursor& cursor, uint64_t length, const char* field, std::string* name) {
+absl::Status ReadName(PieceCursor& cursor, uint64_t length, const char* field, ShortText* name) {
   if (length > kMaxNameBytes) {
     return absl::InvalidArgumentError(std::string(field) + " is " + std::to_string(length) +
                                       " bytes long; at most " + std::to_string(kMaxNameBytes) +
@@ -38,7 +38,7 @@ absl::Status ReadName(PieceCursor& cursor, uint64_t length, const char* field, s
   if (!cursor.Read(name->data(), length))
     return Broken(cursor.position(), "a string ends beyond the message");
   Utf8Checker checker;
-  checker.Feed(std::as_bytes(std::span(*name)));
+  checker.Feed(std::as_bytes(std::span(name->view())));
   if (!checker.Complete()) return absl::InvalidArgumentError(std::string(field) + " is not valid UTF-8");
   return absl::OkStatus();
 }

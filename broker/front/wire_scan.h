@@ -10,16 +10,16 @@
 // more bytes than it needs, and prompts that token ids outdo are not looked at.
 
 #include <cstdint>
-#include <string>
 
 #include "absl/status/status.h"
 #include "broker/lanes/request_body.h"
+#include "broker/lanes/short_text.h"
 
 namespace zerohop {
 
 struct ScannedRequest {
-  std::string request_id;
-  std::string model_name;
+  ShortText request_id;
+  ShortText model_name;
   int32_t n_prompts = 0;
   int32_t priority = 0;
   // Token ids where there are any, else texts.

@@ -53,9 +53,11 @@ class LiveTickets {
 
  private:
   struct ById {
-    bool operator()(const Ticket& a, const Ticket& b) const { return a.request_id < b.request_id; }
-    bool operator()(const Ticket& a, std::string_view b) const { return a.request_id < b; }
-    bool operator()(std::string_view a, const Ticket& b) const { return a < b.request_id; }
+    bool operator()(const Ticket& a, const Ticket& b) const {
+      return a.request_id.view() < b.request_id.view();
+    }
+    bool operator()(const Ticket& a, std::string_view b) const { return a.request_id.view() < b; }
+    bool operator()(std::string_view a, const Ticket& b) const { return a < b.request_id.view(); }
   };
 
   boost::intrusive::list<Ticket> by_age_;

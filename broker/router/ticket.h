@@ -21,6 +21,7 @@
 #include "absl/status/status.h"
 #include "broker/lanes/row_block.h"
 #include "broker/lanes/shard.h"
+#include "broker/lanes/short_text.h"
 #include "broker/router/admission.h"
 
 namespace zerohop {
@@ -60,12 +61,12 @@ class AnswerSink {
   virtual void OnAnswer(Answer answer) = 0;
   // The socket that the answer goes out on; -1: none, or not known. Answers that are ready together go out in
   // one piece there. Asked before OnAnswer, by the same thread.
-  virtual int socket() const { return -1; }
+  virtual int socket() { return -1; }
 };
 
 // Its links are those of LiveTickets.
 struct Ticket : boost::intrusive::list_base_hook<>, boost::intrusive::set_base_hook<> {
-  std::string request_id;
+  ShortText request_id;
   RequestBody body;
   int32_t priority = 0;                              // lower is served earlier
   std::chrono::steady_clock::time_point arrived_at;  // set by Submit

@@ -161,7 +161,7 @@ void RouterScript::Step() {
     case kAbort:
       if (Known* known = Some(calls_)) {
         const size_t live = known->call->answers() == 0;
-        FUZZ_CHECK(house_.router().Abort(known->call->ticket()->request_id) == live);
+        FUZZ_CHECK(house_.router().Abort(known->call->ticket()->request_id.view()) == live);
         known->withdrawn = true;
       }
       return;

@@ -18,7 +18,7 @@ namespace zerohop {
 
 class TestCall final : public AnswerSink {
  public:
-  explicit TestCall(std::vector<std::string> prompts, std::string id = "id", int32_t priority = 0)
+  explicit TestCall(std::vector<std::string> prompts, std::string_view id = "id", int32_t priority = 0)
       : prompts_(std::move(prompts)), ticket_(std::make_shared<Ticket>()) {
     for (const std::string& prompt : prompts_) {
       ticket_->body.prompts.push_back({payload_.size(), static_cast<uint32_t>(prompt.size())});
@@ -27,7 +27,7 @@ class TestCall final : public AnswerSink {
     const auto bytes = std::as_bytes(std::span<const char>(payload_));
     ticket_->body.AddPiece(bytes.first(bytes.size() / 2));
     ticket_->body.AddPiece(bytes.subspan(bytes.size() / 2));
-    ticket_->request_id = std::move(id);
+    ticket_->request_id = ShortText(id);
     ticket_->priority = priority;
     ticket_->sink = this;
   }

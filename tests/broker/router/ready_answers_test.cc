@@ -28,7 +28,7 @@ class AnswersTogether : public ::testing::Test {
    public:
     Sink(AnswersTogether& test, int socket, std::string name)
         : test_(test), socket_(socket), name_(std::move(name)) {}
-    int socket() const override { return socket_; }
+    int socket() override { return socket_; }
     void OnAnswer(Answer answer) override {
       EXPECT_EQ(answer.outcome, Outcome::kEmbedded) << answer.message;
       test_.answered_.push_back(name_ + (IsCorked(socket_) ? " with others" : " alone"));
