@@ -40,7 +40,8 @@ class Load:
     def __init__(self, server, clients=16, texts=EchoTexts()):
         self.server, self.texts, self.answered, self.wrong, self.errors = server, texts, 0, 0, []
         self.lock, self.stopping = threading.Lock(), threading.Event()
-        self.threads = [threading.Thread(target=self._client, args=(i,)) for i in range(clients)]
+        # Daemons: a test that fails must end, though nobody stops them.
+        self.threads = [threading.Thread(target=self._client, args=(i,), daemon=True) for i in range(clients)]
         for thread in self.threads:
             thread.start()
 
