@@ -16,7 +16,7 @@ ConsumerRequest::ConsumerRequest(uint64_t consumer, uint64_t id, const std::vect
     texts_ += text;
   }
   body.AddPiece(std::as_bytes(std::span<const char>(texts_)));
-  ticket_->request_id = ShortText(NewRequestId());
+  ticket_->request_id = NewRequestId();
   ticket_->stays_on_device = true;
   ticket_->sink = this;
 }

@@ -3,6 +3,8 @@
 #include <grpc/grpc.h>
 #include <grpc/support/alloc.h>
 
+#include <memory>
+
 #include "broker/front/request_id.h"
 #include "broker/front/row_frame.h"
 #include "broker/front/wire_scan.h"
@@ -53,8 +55,7 @@ void EncodeCall::Serve() {
   ScannedRequest scanned;
   const absl::Status status = ScanEncodeRequest(ticket_->body, context_.router.limits().prompts, &scanned);
   if (!status.ok()) return FinishForGood(ToGrpcStatus(status));
-  ticket_->request_id =
-      scanned.request_id.empty() ? ShortText(NewRequestId()) : std::move(scanned.request_id);
+  ticket_->request_id = scanned.request_id.empty() ? NewRequestId() : std::move(scanned.request_id);
   ticket_->priority = scanned.priority;
   ticket_->body.kind = scanned.kind;
   ticket_->body.prompts = std::move(scanned.prompts);
@@ -127,7 +128,7 @@ void EncodeCall::OnAnswer(Answer answer) {
 }
 
 int EncodeCall::socket() {
-  // As ServerContext::peer() does, without a string of our own.
+  // As ServerContext::peer() does, without a string of our own: c_call is for extensions of gRPC, as this is.
   const std::unique_ptr<char, void (*)(void*)> peer(grpc_call_get_peer(server_context_.c_call()), gpr_free);
   return context_.connections.Find(peer.get());
 }

@@ -6,7 +6,7 @@
 
 namespace zerohop {
 
-std::string NewRequestId() {
+ShortText NewRequestId() {
   thread_local std::mt19937_64 random([] {
     std::random_device device;
     std::seed_seq seed{device(), device(), device(), device()};
@@ -18,7 +18,7 @@ std::string NewRequestId() {
   std::snprintf(text, sizeof text, "%08x-%04x-%04x-%04x-%012llx", static_cast<unsigned>(high >> 32),
                 static_cast<unsigned>(high >> 16 & 0xffff), static_cast<unsigned>(high & 0xffff),
                 static_cast<unsigned>(low >> 48), static_cast<unsigned long long>(low & 0xffffffffffff));
-  return text;
+  return ShortText(text);
 }
 
 }  // namespace zerohop

@@ -2,10 +2,10 @@
 
 // Fresh request ids for callers that sent none: random UUIDs (RFC 4122, version 4).
 
-#include <string>
+#include "broker/lanes/short_text.h"
 
 namespace zerohop {
 
-std::string NewRequestId();
+ShortText NewRequestId();
 
 }  // namespace zerohop

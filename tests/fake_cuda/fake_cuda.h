@@ -13,7 +13,7 @@
 //   FAKECU_VISIBLE    ordinals this process sees and in which order, "1,0"
 //   FAKECU_ATTRIBUTES "18=1,125=0": device attributes that differ from the usual
 //   FAKECU_UB         abort | poison | pin: what undefined behaviour does (undefined.h)
-//   FAKECU_STALE_ERR  1 | 400 | 205: opening a handle that is no good; else 400 of exporters that are gone
+//   FAKECU_STALE_ERR  1 | 400 | 205: opening a stale handle; else 400 if its exporter is gone, or 1
 //   FAKECU_HIDDEN     ok | 1: opening a handle to a device this process does not see
 //   FAKECU_STRICT     1: the NULL stream and interior exports are refused; 0: not
 //   FAKECU_VA_REUSE   1: freed device addresses are given out again at once

@@ -2,6 +2,8 @@
 
 #include <unistd.h>
 
+#include <algorithm>
+#include <iterator>
 #include <optional>
 
 #include "tests/fake_cuda/departure.h"
@@ -35,16 +37,25 @@ bool Visible(const Registry& registry, uint64_t device_hash) {
   return false;
 }
 
-// Of a handle that names nothing, or no more. Where the exporter was killed an H200's driver says 400.
-cuda::CUresult StaleError(const std::optional<HandleImage>& image) {
-  if (TheSettings().stale_error) return *TheSettings().stale_error;
-  const bool exporter_is_gone = image && StartTime(image->exporter_pid) != image->exporter_start_time;
-  return exporter_is_gone ? cuda::CUDA_ERROR_INVALID_HANDLE : cuda::CUDA_ERROR_INVALID_VALUE;
+// Of a handle that names nothing, or no more.
+cuda::CUresult StaleError() {
+  return TheSettings().stale_error.value_or(cuda::CUDA_ERROR_INVALID_VALUE);
+}
+
+// The same of memory: where the exporter was killed an H200's driver says 400. Once the dead are settled.
+cuda::CUresult StaleMemoryError(const Registry& registry, const HandleImage& image) {
+  const bool exporter_lives =
+      std::any_of(std::begin(registry.processes), std::end(registry.processes), [&](const auto& process) {
+        return process.pid != 0 && process.shown_pid == image.exporter_pid &&
+               process.start_time == image.exporter_start_time;
+      });
+  if (exporter_lives) return StaleError();
+  return TheSettings().stale_error.value_or(cuda::CUDA_ERROR_INVALID_HANDLE);
 }
 
 // What both kinds of opening check first. Success, or why not.
 cuda::CUresult Admit(const Registry& registry, const std::optional<HandleImage>& image) {
-  if (!image) return StaleError(image);
+  if (!image) return StaleError();
   // By process id alone, as in the driver: so the same ids in two namespaces meet here, too.
   if (image->exporter_pid == ShownPid()) return cuda::CUDA_ERROR_INVALID_CONTEXT;
   if (!Visible(registry, image->device_hash) && !TheSettings().hidden_devices_open) {
@@ -107,7 +118,7 @@ cuda::CUresult OpenMemory(const std::shared_ptr<Context>& context, cuda::CUdevic
     const cuda::CUresult admitted = Admit(*registry, image);
     if (admitted != cuda::CUDA_SUCCESS) return admitted;
     if (image->slot >= kMaxAllocations || !Names(registry->allocations[image->slot], *image)) {
-      return StaleError(image);
+      return StaleMemoryError(*registry, *image);
     }
     Count(*registry, Counter::opens);
   }
@@ -122,7 +133,7 @@ cuda::CUresult OpenMemory(const std::shared_ptr<Context>& context, cuda::CUdevic
   {
     const RegistryLock registry;
     // Once more: it may have been freed while we looked at our own imports.
-    if (!Names(registry->allocations[image->slot], *image)) return StaleError(image);
+    if (!Names(registry->allocations[image->slot], *image)) return StaleMemoryError(*registry, *image);
     range = MapImport(*registry, *image, context);
   }
   if (!range) return cuda::CUDA_ERROR_MAP_FAILED;
@@ -168,11 +179,11 @@ cuda::CUresult OpenEvent(const std::shared_ptr<Context>& context, cuda::CUevent*
     SettleDead(*registry);
     const cuda::CUresult admitted = Admit(*registry, image);
     if (admitted != cuda::CUDA_SUCCESS) return admitted;
-    if (image->slot >= kMaxEvents) return StaleError(image);
+    if (image->slot >= kMaxEvents) return StaleError();
     EventRecord& record = registry->events[image->slot];
     if (record.generation != image->generation || record.nonce != image->nonce ||
         record.destroyed_by_owner != 0 || record.owner == kNobody) {
-      return StaleError(image);
+      return StaleError();
     }
     ++record.holders;
     ++record.held[Self()];

@@ -24,7 +24,7 @@ struct Settings {
   std::optional<std::vector<uint32_t>> visible;
   std::map<int, int> attributes;
   UndefinedBehaviour undefined;
-  std::optional<cuda::CUresult> stale_error;  // none: as it seems to be with a real driver
+  std::optional<cuda::CUresult> stale_error;  // none: 400 of memory whose exporter is gone, else 1
   bool hidden_devices_open;
   bool strict;
   bool reuse_addresses;

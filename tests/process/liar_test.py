@@ -416,8 +416,8 @@ class Sleepers(unittest.TestCase):
         except ProcessLookupError:
             pass  # killed, which is as good
 
-    def test_a_replica_stopped_for_less_than_its_budget_is_not_killed(self):
-        # Nearly a minute: no machine is so busy that the answers below take as long.
+    def test_a_replica_stopped_for_moments_is_not_killed(self):
+        # A budget of nearly a minute: no machine is so busy that the answers below take as long.
         with Server(f"--echo-dim={DIM}", "--echo-delay-us=10000", "--health-interval=10") as server:
             load = Load(server, clients=8)
             for round_ in range(6):

@@ -5,6 +5,7 @@
 #include <mutex>
 #include <regex>
 #include <set>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -14,7 +15,7 @@ namespace {
 TEST(RequestId, IsAUuidOfVersionFour) {
   const std::regex uuid4("[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}");
   for (int i = 0; i < 1000; ++i) {
-    const std::string id = NewRequestId();
+    const std::string id(NewRequestId().view());
     EXPECT_TRUE(std::regex_match(id, uuid4)) << id;
   }
 }
@@ -26,7 +27,7 @@ TEST(RequestId, NoTwoAreEqualOnAnyThread) {
   for (int t = 0; t < 4; ++t) {
     threads.emplace_back([&] {
       for (int i = 0; i < 1000; ++i) {
-        const std::string id = NewRequestId();
+        const std::string id(NewRequestId().view());
         std::lock_guard lock(mutex);
         ids.insert(id);
       }
@@ -39,7 +40,7 @@ TEST(RequestId, NoTwoAreEqualOnAnyThread) {
 TEST(RequestId, EveryFreeDigitVaries) {
   std::vector<std::set<char>> seen(36);
   for (int i = 0; i < 2000; ++i) {
-    const std::string id = NewRequestId();
+    const std::string id(NewRequestId().view());
     for (size_t d = 0; d < id.size(); ++d) seen[d].insert(id[d]);
   }
   for (size_t d = 0; d < seen.size(); ++d) {
