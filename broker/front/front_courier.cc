@@ -22,14 +22,17 @@ void FrontCourier::Carry(ReadyAnswers answers, int cpu) {
   if (!Send(&answers, cpu)) answers.Give();
 }
 
+void FrontCourier::Place(int cpu) {
+  std::lock_guard lock(door_);
+  if (queue_ != nullptr) PlaceLocked(cpu);
+}
+
 // False where they are the caller's to give.
 bool FrontCourier::Send(ReadyAnswers* answers, int cpu) {
   std::lock_guard lock(door_);
   if (queue_ == nullptr) return false;
-  // An attached replica may be bound to a CPU that is not ours.
-  if (cpu != kAnyCpu && !CPU_ISSET(cpu, &anywhere_)) cpu = kAnyCpu;
-  Place(cpu);
-  if (answers->size() == 0 || (answers->size() == 1 && cpu == kAnyCpu)) return false;
+  PlaceLocked(cpu);
+  if (answers->size() == 0 || (answers->size() == 1 && placed_ == kAnyCpu)) return false;
   bool first = false;
   {
     std::lock_guard way(way_);
@@ -54,7 +57,9 @@ void FrontCourier::Proceed(bool /*ok*/) {
 }
 
 // Where the kernel refuses, the thread stays where it may be: it is only slower.
-void FrontCourier::Place(int cpu) {
+void FrontCourier::PlaceLocked(int cpu) {
+  // An attached replica may be bound to a CPU that is not ours.
+  if (cpu != kAnyCpu && !CPU_ISSET(cpu, &anywhere_)) cpu = kAnyCpu;
   if (cpu == std::exchange(placed_, cpu)) return;
   cpu_set_t there = anywhere_;
   if (cpu != kAnyCpu) {

@@ -7,7 +7,7 @@
 // the kernel would as soon let it interrupt a replica that computes, beside one
 // that has just finished.
 //
-// Carry on the lane thread, Proceed on the front thread. There is one courier,
+// Carry on the lane thread, Proceed on the front thread, Place on either. There is one courier,
 // to the first front thread, however many there are. Outlives the lane thread.
 
 #include <grpcpp/alarm.h>
@@ -38,12 +38,13 @@ class FrontCourier final : public AnswerCourier, public CompletionEvent {
 
   // An answer that is alone while a CPU is free is given at once, by the caller: a wake less.
   void Carry(ReadyAnswers answers, int cpu) override;
+  void Place(int cpu) override;
   // Gives what has arrived.
   void Proceed(bool ok) override;
 
  private:
   bool Send(ReadyAnswers* answers, int cpu);
-  void Place(int cpu);
+  void PlaceLocked(int cpu);
 
   Router& router_;
   std::mutex door_;                         // up to alarm_

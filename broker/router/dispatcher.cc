@@ -197,15 +197,27 @@ bool Dispatcher::IsSaturated() const {
          });
 }
 
-int Dispatcher::CpuToGiveOn(const LanePort& finished) const {
-  if (cpus_ < 2 || finished.cpu() == kAnyCpu || !finished.TakesLong()) return kAnyCpu;
-  absl::InlinedVector<int, 16> taken = {finished.cpu()};
+// The CPUs of those lanes, each once, by replica; of replicas that are bound to one.
+template <typename Which>
+Dispatcher::Cpus Dispatcher::CpusOf(Which which) const {
+  Cpus cpus;
   for (const Lane& lane : lanes_) {
-    if (!lane.port || lane.port->shards_in_flight() == 0 || lane.port->cpu() == kAnyCpu) continue;
-    if (std::find(taken.begin(), taken.end(), lane.port->cpu()) == taken.end())
-      taken.push_back(lane.port->cpu());
+    if (!lane.port || lane.port->cpu() == kAnyCpu || !which(*lane.port)) continue;
+    if (std::find(cpus.begin(), cpus.end(), lane.port->cpu()) == cpus.end()) cpus.push_back(lane.port->cpu());
   }
-  return taken.size() < cpus_ ? kAnyCpu : finished.cpu();
+  return cpus;
+}
+
+int Dispatcher::CpuForFront(const LanePort& finished, bool company) const {
+  if (cpus_ < 2 || finished.cpu() == kAnyCpu) return kAnyCpu;
+  if (finished.TakesLong()) {
+    const Cpus taken =
+        CpusOf([&](const LanePort& port) { return &port == &finished || port.shards_in_flight() > 0; });
+    return taken.size() < cpus_ ? kAnyCpu : finished.cpu();
+  }
+  if (!company) return kAnyCpu;
+  const Cpus with_replica = CpusOf([](const LanePort&) { return true; });
+  return with_replica.size() < cpus_ ? with_replica.front() : kAnyCpu;
 }
 
 uint64_t Dispatcher::TokensAhead(int32_t priority) const {

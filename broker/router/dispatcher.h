@@ -63,11 +63,12 @@ class Dispatcher {
   size_t CountWaiting() const;
   // Whether more work is in the house than all replicas can run at once.
   bool IsSaturated() const;
-  // Where the answers of `finished`, a lane whose replica has just completed work, are given with the least
-  // harm: kAnyCpu where a CPU is free, or that is not known; else that replica's own, which lies between two
-  // passes. Who has work in flight counts as computing. Of engines whose batches take long; the others are
-  // not worth a move.
-  int CpuToGiveOn(const LanePort& finished) const;
+  // The CPU that a front thread had best be on, now that the replica of `finished` has completed work;
+  // kAnyCpu where it may be anywhere, or that is not known. Of engines whose batches take long: where every
+  // CPU computes, that replica's, which lies between two passes. Who has work in flight counts as computing.
+  // Of the others, while there is `company` in the house: where some CPUs have no replica, one that has. From
+  // there work is handed over with a switch, and not with the wake of another CPU.
+  int CpuForFront(const LanePort& finished, bool company) const;
   // Tokens that are in flight, or served before a new shard of this priority.
   uint64_t TokensAhead(int32_t priority) const;
 
@@ -86,6 +87,9 @@ class Dispatcher {
   bool BindElsewhere();
   const ShardRef* FirstSuspect();
   static bool SharesCpu(const Lane& lane, const Poster& poster);
+  using Cpus = absl::InlinedVector<int, 16>;
+  template <typename Which>
+  Cpus CpusOf(Which which) const;
   template <typename May>
   Lane* LaneFor(const Poster& poster, May may);
   void PostSuspects(const Poster& poster, Postings* postings);

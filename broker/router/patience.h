@@ -15,12 +15,14 @@ class Patience {
 
   // Whether to attend from now on. Where waits were in vain, still now and then: engines change.
   bool IsWorthwhile() {
-    if (typical_ > kLongest && ++declined_ % kTryEvery != 0) return false;
+    if (!AnswersComeSoon() && ++declined_ % kTryEvery != 0) return false;
     waits_left_ = kTries;
     return true;
   }
   // Whether to wait once more.
-  bool IsShort() const { return typical_ <= kLongest || waits_left_ > 0; }
+  bool IsShort() const { return AnswersComeSoon() || waits_left_ > 0; }
+  // As far as is known.
+  bool AnswersComeSoon() const { return typical_ <= kLongest; }
   void Record(std::chrono::nanoseconds waited, bool rang) {
     typical_ += ((rang ? waited : kInVain) - typical_) / 4;
     if (waits_left_ > 0) --waits_left_;

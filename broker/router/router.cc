@@ -64,6 +64,7 @@ void Router::Submit(const std::shared_ptr<Ticket>& ticket) {
     // A replica on this very CPU can only run when this thread sleeps.
     // EDGE(quiet) relaxed: a hint alone.
     pays_to_stay_awake_.store(quiet_ && !effects.postings.beside_poster, std::memory_order_relaxed);
+    has_lone_client_.store(spin_trial_.HasLoneClient(), std::memory_order_relaxed);
     DeferRings(&effects);
   }
   effects.Perform();
@@ -192,13 +193,14 @@ void Router::OnBell(Clock::time_point now) {
   effects.RingReplicas();
   // Also without answers: a thread that was bound to a CPU is free again where another has become idle, in
   // the end when some time has passed without work.
-  courier_->Carry(std::move(effects.answers), effects.cpu);
+  courier_->Carry(std::move(effects.answers), effects.cpu.value_or(kAnyCpu));
 }
 
 void Router::Reap(Clock::time_point now) {
   Effects effects;
   ReapAll(now, &effects);
   effects.Perform();
+  if (effects.cpu && courier_ != nullptr) courier_->Place(*effects.cpu);
 }
 
 void Router::ReapAll(Clock::time_point now, Effects* effects) {
@@ -215,7 +217,9 @@ void Router::ReapAll(Clock::time_point now, Effects* effects) {
   if (now >= next_judgement_) next_judgement_ = now + kBetweenJudgements;
   ExpireOld(now, effects);
   PostWaiting(effects);
-  if (finished != nullptr) effects->cpu = dispatcher_.CpuToGiveOn(*finished);
+  if (finished != nullptr) {
+    effects->cpu = dispatcher_.CpuForFront(*finished, /*company=*/!spin_trial_.HasLoneClient());
+  }
   service_rate_.Look(dispatcher_.IsSaturated(), now);
 }
 

@@ -112,6 +112,10 @@ class Router final : public LaneObserver, public Reaper {
   bool PaysToStayAwake() const {
     return pays_to_stay_awake_.load(std::memory_order_relaxed);  // EDGE(quiet) relaxed: a hint alone
   }
+  // One client alone sends one request after the other, and replicas may stay awake between them.
+  bool HasLoneClient() const {
+    return has_lone_client_.load(std::memory_order_relaxed);  // EDGE(quiet) relaxed: a hint alone
+  }
   RouterLoad Load() const;
 
   absl::Status OnServing(uint32_t replica, std::shared_ptr<BrokerLane> lane, const EngineInfo& info,
@@ -134,7 +138,7 @@ class Router final : public LaneObserver, public Reaper {
   struct Effects {
     ReadyAnswers answers;
     Postings postings;
-    int cpu = kAnyCpu;  // to give the answers on
+    std::optional<int> cpu;  // of the front thread from here on, where there is a reason to say
     void Perform();
     void RingReplicas() const;
   };
@@ -175,6 +179,7 @@ class Router final : public LaneObserver, public Reaper {
   uint64_t max_prompt_bytes_ = 0;  // from the lanes' sizes; set once, before model_
   std::atomic<bool> leaving_{false};
   std::atomic<bool> pays_to_stay_awake_{false};
+  std::atomic<bool> has_lone_client_{false};
 
   mutable std::mutex dispatch_;                      // everything below
   std::vector<std::unique_ptr<EngineInfo>> models_;  // the last is served; callers may still look at others

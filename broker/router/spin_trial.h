@@ -23,7 +23,7 @@ class SpinTrial {
   // A lone request arrived; whether to spin until the next one.
   bool OnLoneArrival(Clock::time_point now) {
     const auto turn = now - std::exchange(last_arrival_, now);
-    const bool lone_client = alone_ == kAloneFirst;
+    const bool lone_client = HasLoneClient();
     if (!lone_client) ++alone_;
     // A longer turn is the client's own pause.
     if (!lone_client || turn > kLongestTurn) {
@@ -42,6 +42,8 @@ class SpinTrial {
   // while no other is in the house. A replica that spins between these keeps the thread waiting that brings
   // them.
   void OnCompany() { alone_ = 0; }
+  // Whether one client alone sends one request after the other. False where nobody asks OnLoneArrival.
+  bool HasLoneClient() const { return alone_ == kAloneFirst; }
 
  private:
   static constexpr std::chrono::milliseconds kLongestTurn{5};

@@ -144,6 +144,16 @@ TEST_F(FrontCourierTest, OneThatIsGivenAtOnceSetsTheFrontThreadFree) {
   EXPECT_TRUE(IsFree());
 }
 
+TEST_F(FrontCourierTest, WhoGivesByItselfPlacesTheFrontThreadAsWell) {
+  courier_.Place(UsableCpu(0));
+  EXPECT_TRUE(IsFree()) << "it is not open";
+  Open();
+  courier_.Place(UsableCpu(0));
+  EXPECT_EQ(IsFree(), CountCpus() == 1);
+  courier_.Place(kAnyCpu);
+  EXPECT_TRUE(IsFree());
+}
+
 TEST_F(FrontCourierTest, WithoutAnswersItIsPlacedAndSetFreeAsWell) {
   Open();
   Carry(0, UsableCpu(0));

@@ -46,6 +46,37 @@ TEST_F(AttendanceTest, SleepsInGrpcWhereNobodyAnswers) {
   }
 }
 
+TEST_F(AttendanceTest, RequestsAreLookedForAwakeUnlessNobodyAnswersSoon) {
+  house.Serve(0);
+  EXPECT_TRUE(attendance.MayLookAwake());
+  house.Submit({"a"});
+  // The lane thread may be awake at first.
+  for (int i = 0; i < 100'000 && attendance.MayLookAwake(); ++i) {
+    attendance.Begin();
+    (void)Await();
+    std::this_thread::yield();
+  }
+  EXPECT_FALSE(attendance.MayLookAwake());
+}
+
+TEST(AttendanceBesideALoneClient, TheReplicaIsAwakeAndNotTheFrontThread) {
+  RouterOptions options;
+  options.may_stay_awake = true;
+  RouterHouse house(options);
+  house.Serve(0);
+  const Attendance attendance(house.router(), house.bell().MakeAttendant(), std::chrono::microseconds(50));
+  const auto turn = [&] {
+    TestCall& call = house.Submit({"a"});
+    house.Settle();
+    call.DropRows();
+  };
+  for (int i = 0; i < 100; ++i) turn();
+  EXPECT_FALSE(attendance.MayLookAwake());
+  house.Submit({"a"});
+  turn();
+  EXPECT_TRUE(attendance.MayLookAwake()) << "another client came";
+}
+
 TEST_F(AttendanceTest, TakesOffWhatComesSoon) {
   house.Serve(0);
   int attended = 0;

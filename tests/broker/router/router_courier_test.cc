@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <utility>
+
 #include "tests/support/router_house.h"
 
 namespace zerohop {
@@ -30,11 +32,18 @@ class RouterCourierTest : public ::testing::Test, public AnswerCourier {
     cpus_.push_back(cpu);
     answers.Give();
   }
+  void Place(int cpu) override { places_.push_back(cpu); }
   void OnBell() { house_.router().OnBell(Router::Clock::now()); }
   // `replica` completes a shard, which took so long, while all else goes on.
   void Complete(uint32_t replica, std::chrono::nanoseconds busy) {
     house_.replica(replica).Answer(house_.replica(replica).TakeOne().value(), busy);
     OnBell();
+  }
+  // One request, and its answer, taken off by a front thread.
+  void TurnOfAClient() {
+    house_.Submit({"x"});
+    house_.replica(0).Answer(house_.replica(0).TakeOne().value(), kTrifle);
+    house_.Reap();
   }
   // Each of two replicas has been seen to take long, and holds a shard.
   void Occupy(int first_cpu, int second_cpu) {
@@ -46,8 +55,9 @@ class RouterCourierTest : public ::testing::Test, public AnswerCourier {
     cpus_.clear();
   }
 
-  std::vector<int> cpus_;  // of each hand-over
-  size_t carried_ = 0;     // answers, of the last
+  std::vector<int> cpus_;    // of each hand-over
+  std::vector<int> places_;  // that a front thread was sent to by itself
+  size_t carried_ = 0;       // answers, of the last
   RouterHouse house_{Options()};
 };
 
@@ -116,7 +126,35 @@ TEST_F(RouterCourierTest, ForAReplicaThatIsNotBoundNoCpuIsKnown) {
   EXPECT_THAT(cpus_, ElementsAre(kAnyCpu));
 }
 
-TEST_F(RouterCourierTest, ATrifleIsNotWorthAMove) {
+TEST_F(RouterCourierTest, TriflesAreHandedOverFromACpuThatHasAReplica) {
+  house_.Serve(0, 6);
+  TurnOfAClient();
+  EXPECT_THAT(places_, ElementsAre(6));
+  house_.Submit({"x"});
+  Complete(0, kTrifle);
+  EXPECT_THAT(cpus_, ElementsAre(6)) << "and so says the lane thread";
+}
+
+TEST_F(RouterCourierTest, BesideALoneClientWhoseReplicaMayStayAwakeTheFrontThreadIsFree) {
+  RouterOptions options = Options();
+  options.may_stay_awake = true;
+  RouterHouse quiet(options);
+  quiet.router().SetCourier(this);
+  quiet.Serve(0, 6);
+  const auto lone_turn = [&] {
+    quiet.Submit({"x"});
+    quiet.replica(0).Answer(quiet.replica(0).TakeOne().value(), kTrifle);
+    quiet.Reap();
+    return std::exchange(places_, {});
+  };
+  EXPECT_THAT(lone_turn(), ElementsAre(6)) << "nothing is known of the clients";
+  for (int i = 0; i < 100; ++i) (void)lone_turn();
+  EXPECT_THAT(lone_turn(), ElementsAre(kAnyCpu));
+  quiet.Submit({"x"});
+  EXPECT_THAT(lone_turn(), ElementsAre(6)) << "another came";
+}
+
+TEST_F(RouterCourierTest, WhereEveryCpuHasAReplicaATrifleIsNotWorthAMove) {
   house_.Serve(0, 6);
   house_.Serve(1, 7);
   for (uint32_t replica = 0; replica < 2; ++replica) house_.Submit({"x"});
@@ -145,6 +183,7 @@ TEST_F(RouterCourierTest, WhoReapsByItselfGivesByItself) {
   house_.Settle();
   EXPECT_EMBEDDED(call);
   EXPECT_TRUE(cpus_.empty());
+  EXPECT_THAT(places_, ElementsAre(kAnyCpu)) << "its replica is not bound to a CPU";
 }
 
 TEST_F(RouterCourierTest, WithoutACourierTheLaneThreadGives) {
