@@ -3,11 +3,11 @@
 // FrontCourier: brings the answers that the lane thread finds ready to a front
 // thread. Given by the lane thread they cost both: for each of them gRPC wakes
 // the thread that polls it several times, and the two wait for each other's locks.
-// And it sees to it that the front thread wakes where it does the least harm:
+// And it binds the front thread to the CPU that it is told (Dispatcher::CpuForFront):
 // the kernel would as soon let it interrupt a replica that computes, beside one
 // that has just finished.
 //
-// Carry on the lane thread, Proceed on the front thread, Place on either. There is one courier,
+// Carry on the lane thread, Proceed on the front thread, Place on any front thread. There is one courier,
 // to the first front thread, however many there are. Outlives the lane thread.
 
 #include <grpcpp/alarm.h>
@@ -36,7 +36,8 @@ class FrontCourier final : public AnswerCourier, public CompletionEvent {
   // Before the queue is shut down; what is on its way still arrives.
   void Close();
 
-  // An answer that is alone while a CPU is free is given at once, by the caller: a wake less.
+  // An answer that is alone while the front thread may be anywhere is given at once, by the caller: a wake
+  // less.
   void Carry(ReadyAnswers answers, int cpu) override;
   void Place(int cpu) override;
   // Gives what has arrived.

@@ -59,15 +59,15 @@ bool FrontThread::ProceedWithReady() {
 // one first brings it later, and pays for that. False when the queue is shut down.
 bool FrontThread::Next(void** event, bool* ok) {
   const auto began = Clock::now();
-  const auto awake = attendance_.MayLookAwake() ? awake_.budget() : std::chrono::nanoseconds(0);
+  const auto look = attendance_.MayLookAwake() ? look_budget_.budget() : std::chrono::nanoseconds(0);
   auto next = grpc::CompletionQueue::TIMEOUT;
-  while (next == grpc::CompletionQueue::TIMEOUT && Clock::now() - began < awake) {
+  while (next == grpc::CompletionQueue::TIMEOUT && Clock::now() - began < look) {
     next = queue_.AsyncNext(event, ok, gpr_inf_past(GPR_CLOCK_MONOTONIC));
   }
   if (next == grpc::CompletionQueue::TIMEOUT) {
     next = queue_.AsyncNext(event, ok, gpr_inf_future(GPR_CLOCK_MONOTONIC));
   }
-  awake_.Record(Clock::now() - began);
+  look_budget_.Record(Clock::now() - began);
   return next == grpc::CompletionQueue::GOT_EVENT;
 }
 

@@ -19,10 +19,10 @@ namespace zerohop {
 
 class FrontThread {
  public:
-  // `awake`: most that it looks for the next event before it sleeps, where that has paid of late.
+  // `look_awake`: most that it looks for the next event before it sleeps, where they have come that soon.
   FrontThread(grpc::ServerCompletionQueue& queue, const Attendance& attendance,
-              std::chrono::nanoseconds awake)
-      : queue_(queue), attendance_(attendance), awake_(awake), thread_([this] { Run(); }) {}
+              std::chrono::nanoseconds look_awake)
+      : queue_(queue), attendance_(attendance), look_budget_(look_awake), thread_([this] { Run(); }) {}
   // Once the queue is shut down.
   ~FrontThread() { thread_.join(); }
   // For whoever says where it shall run.
@@ -36,7 +36,7 @@ class FrontThread {
 
   grpc::ServerCompletionQueue& queue_;
   Attendance attendance_;
-  SpinBudget awake_;
+  SpinBudget look_budget_;
   std::thread thread_;
 };
 

@@ -34,7 +34,7 @@ absl::StatusOr<std::unique_ptr<GrpcFront>> GrpcFront::Create(const GrpcFrontOpti
 GrpcFront::GrpcFront(const GrpcFrontOptions& options, Router& router, const Supervisor& supervisor,
                      const Attendance& attendance)
     : attendance_(attendance),
-      awake_(options.awake),
+      look_awake_(options.look_awake),
       encode_context_{router,
                       service_,
                       live_calls_,
@@ -83,7 +83,7 @@ void GrpcFront::OnConnection(int socket) {
 void GrpcFront::Serve() {
   for (const auto& queue : queues_) {
     ListenOn(queue.get());
-    threads_.push_back(std::make_unique<FrontThread>(*queue, attendance_, awake_));
+    threads_.push_back(std::make_unique<FrontThread>(*queue, attendance_, look_awake_));
   }
   courier_.Open(queues_.front().get(), threads_.front()->handle());
 }

@@ -32,7 +32,7 @@ struct GrpcFrontOptions {
   int port = 50050;  // 0: any free one
   int threads = 1;   // completion queues, one thread each
   // Most that a front thread looks for the next request awake, where that pays (FrontThread).
-  std::chrono::nanoseconds awake{0};
+  std::chrono::nanoseconds look_awake{0};
   int max_message_bytes = 200 << 20;  // each way; what existing clients rely on
   std::string served_model;
   std::string policy;                     // shown by GetReplicaInfo
@@ -64,7 +64,7 @@ class GrpcFront {
   void ListenOn(grpc::ServerCompletionQueue* queue);
 
   const Attendance attendance_;
-  const std::chrono::nanoseconds awake_;
+  const std::chrono::nanoseconds look_awake_;
   AsyncService service_;
   HealthService health_{Contract::service_full_name()};
   ReflectionService reflection_{{Contract::service_full_name(), grpc::health::v1::Health::service_full_name(),

@@ -17,7 +17,7 @@ using std::chrono::nanoseconds;
 // for several, as scripts of the manager may, does not get many.
 constexpr int kCpusPerFrontThread = 8;
 constexpr std::chrono::microseconds kBrokerSpin(50);
-constexpr std::chrono::microseconds kFrontAwake(80);    // a client's turn, where few requests are in flight
+constexpr std::chrono::microseconds kLookAwake(80);     // a client's turn, where few requests are in flight
 constexpr std::chrono::microseconds kReplicaSpin(150);  // longer: a client's turn lies in between
 constexpr int kSilentIntervals = 5;  // health intervals without a beat before a replica is suspect
 
@@ -105,7 +105,7 @@ void DescribeReplicas(CLI::App& app, Flags& f) {
                  "Shared memory for embeddings, per replica; a power of two")
       ->group("Replicas");
   app.add_option("--spin", f.spin,
-                 "auto: wait awake for a moment where that shortens answers and takes no core from others")
+                 "auto: wait awake for a moment where that shortens answers; off: sleep at once")
       ->check(CLI::IsMember({"auto", "off"}))
       ->group("Replicas");
   app.add_option("--replica-mode", f.replica_mode,
@@ -275,8 +275,8 @@ ServeOptions ParseServeOrExit(int argc, char** argv) {
   const Flags f = ParseOrExit(argc, argv);
   const int cpus = UsableCpus();
   // Spinning takes a core from someone. The lane thread may only where one is left beside engines and front;
-  // replicas do so only while a single request is in the house, for which two cores suffice, and the front
-  // where engines are fast.
+  // replicas, and the front for their answer, do so only while a single request is in the house, for which
+  // two cores suffice. For the next request the front does so where engines are fast and have nothing to do.
   const bool core_to_spare = cpus > f.num_replicas * f.engine.threads + 1;
   const bool may_spin = cpus > 1 && f.spin == "auto";
   ServeOptions options;
@@ -302,7 +302,8 @@ ServeOptions ParseServeOrExit(int argc, char** argv) {
   options.lone_spin = may_spin ? nanoseconds(kBrokerSpin) : nanoseconds(0);
   options.router.may_stay_awake = may_spin;
   // Several threads would look at one epoll set.
-  options.front.awake = may_spin && options.front.threads == 1 ? nanoseconds(kFrontAwake) : nanoseconds(0);
+  options.front.look_awake =
+      may_spin && options.front.threads == 1 ? nanoseconds(kLookAwake) : nanoseconds(0);
   options.drain_timeout = Seconds(f.drain_timeout);
   options.log_level = f.log_level;
   return options;

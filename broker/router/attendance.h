@@ -32,9 +32,11 @@ class Attendance {
   // No more work is at hand: rings the replicas that got some. True when answers may have gone out, or are
   // expected soon: look at gRPC, and come back. False: the lane thread takes off what is still to come.
   bool AwaitAnswer();
-  // Whether the next request may be looked for awake: engines are fast, and no lone client is served, for
-  // whom a replica stays awake.
-  bool MayLookAwake() const { return patience_.AnswersComeSoon() && !router_.HasLoneClient(); }
+  // Whether the next request may be looked for awake: engines are fast, none is at work, for which it could
+  // need this CPU, and no lone client is served, for whom a replica may stay awake.
+  bool MayLookAwake() const {
+    return patience_.AnswersComeSoon() && !router_.HoldsRequests() && !router_.HasLoneClient();
+  }
   // The thread leaves: the lane thread takes off what is still to come.
   void End();
 

@@ -197,7 +197,7 @@ bool Dispatcher::IsSaturated() const {
          });
 }
 
-// The CPUs of those lanes, each once, by replica; of replicas that are bound to one.
+// The CPUs that the replicas of those lanes are bound to, each once.
 template <typename Which>
 Dispatcher::Cpus Dispatcher::CpusOf(Which which) const {
   Cpus cpus;
@@ -208,16 +208,16 @@ Dispatcher::Cpus Dispatcher::CpusOf(Which which) const {
   return cpus;
 }
 
-int Dispatcher::CpuForFront(const LanePort& finished, bool company) const {
+int Dispatcher::CpuForFront(const LanePort& finished, bool lone_client) const {
   if (cpus_ < 2 || finished.cpu() == kAnyCpu) return kAnyCpu;
   if (finished.TakesLong()) {
     const Cpus taken =
         CpusOf([&](const LanePort& port) { return &port == &finished || port.shards_in_flight() > 0; });
     return taken.size() < cpus_ ? kAnyCpu : finished.cpu();
   }
-  if (!company) return kAnyCpu;
+  if (lone_client || cpus_ > 2) return kAnyCpu;
   const Cpus with_replica = CpusOf([](const LanePort&) { return true; });
-  return with_replica.size() < cpus_ ? with_replica.front() : kAnyCpu;
+  return with_replica.size() < cpus_ ? finished.cpu() : kAnyCpu;
 }
 
 uint64_t Dispatcher::TokensAhead(int32_t priority) const {

@@ -66,9 +66,10 @@ class Dispatcher {
   // The CPU that a front thread had best be on, now that the replica of `finished` has completed work;
   // kAnyCpu where it may be anywhere, or that is not known. Of engines whose batches take long: where every
   // CPU computes, that replica's, which lies between two passes. Who has work in flight counts as computing.
-  // Of the others, while there is `company` in the house: where some CPUs have no replica, one that has. From
-  // there work is handed over with a switch, and not with the wake of another CPU.
-  int CpuForFront(const LanePort& finished, bool company) const;
+  // Of the others, of two CPUs of which one has no replica: the one that has. From there work is handed over
+  // with a switch, and not with the wake of another CPU. With a `lone_client` the replica may stay awake
+  // there, and needs it for itself. On more CPUs that has not been measured, and is not done.
+  int CpuForFront(const LanePort& finished, bool lone_client) const;
   // Tokens that are in flight, or served before a new shard of this priority.
   uint64_t TokensAhead(int32_t priority) const;
 

@@ -218,7 +218,7 @@ void Router::ReapAll(Clock::time_point now, Effects* effects) {
   ExpireOld(now, effects);
   PostWaiting(effects);
   if (finished != nullptr) {
-    effects->cpu = dispatcher_.CpuForFront(*finished, /*company=*/!spin_trial_.HasLoneClient());
+    effects->cpu = dispatcher_.CpuForFront(*finished, spin_trial_.HasLoneClient());
   }
   service_rate_.Look(dispatcher_.IsSaturated(), now);
 }

@@ -82,7 +82,8 @@ class Router final : public LaneObserver, public Reaper {
   // router.
   void SetCopyEngine(CopyEngine* copies) { copies_ = copies; }
 
-  // Who takes the answers that OnBell finds ready to their giver. Before the lane thread starts; outlives it.
+  // Who takes the answers that OnBell finds ready to their giver, and places that one. Before the lane thread
+  // starts; outlives it, and whoever calls Reap.
   void SetCourier(AnswerCourier* courier) { courier_ = courier; }
 
   // Takes the ticket; its sink hears the answer, perhaps before this returns. Cancel may be called once this

@@ -49,11 +49,14 @@ TEST_F(AttendanceTest, SleepsInGrpcWhereNobodyAnswers) {
 TEST_F(AttendanceTest, RequestsAreLookedForAwakeUnlessNobodyAnswersSoon) {
   house.Serve(0);
   EXPECT_TRUE(attendance.MayLookAwake());
-  house.Submit({"a"});
   // The lane thread may be awake at first.
   for (int i = 0; i < 100'000 && attendance.MayLookAwake(); ++i) {
+    TestCall& call = house.Submit({"a"});
+    EXPECT_FALSE(attendance.MayLookAwake()) << "a replica is at work";
     attendance.Begin();
     (void)Await();
+    house.Settle();
+    call.DropRows();
     std::this_thread::yield();
   }
   EXPECT_FALSE(attendance.MayLookAwake());
@@ -70,10 +73,13 @@ TEST(AttendanceBesideALoneClient, TheReplicaIsAwakeAndNotTheFrontThread) {
     house.Settle();
     call.DropRows();
   };
+  turn();
+  EXPECT_TRUE(attendance.MayLookAwake()) << "nothing is known of the clients";
   for (int i = 0; i < 100; ++i) turn();
   EXPECT_FALSE(attendance.MayLookAwake());
-  house.Submit({"a"});
+  TestCall& other = house.Submit({"a"});
   turn();
+  other.DropRows();
   EXPECT_TRUE(attendance.MayLookAwake()) << "another client came";
 }
 

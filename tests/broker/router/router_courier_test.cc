@@ -1,4 +1,4 @@
-// What the lane thread finds ready: who gives it, and on which CPU.
+// What the lane thread, or a front thread, finds ready: who gives it, and on which CPU.
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -152,6 +152,25 @@ TEST_F(RouterCourierTest, BesideALoneClientWhoseReplicaMayStayAwakeTheFrontThrea
   EXPECT_THAT(lone_turn(), ElementsAre(kAnyCpu));
   quiet.Submit({"x"});
   EXPECT_THAT(lone_turn(), ElementsAre(6)) << "another came";
+}
+
+TEST_F(RouterCourierTest, OnThreeCpusTriflesAreHandedOverFromAnywhere) {
+  RouterOptions options;
+  options.cpus = 3;
+  RouterHouse larger(options);
+  larger.router().SetCourier(this);
+  larger.Serve(0, 6);
+  larger.Submit({"x"});
+  larger.replica(0).Answer(larger.replica(0).TakeOne().value(), kTrifle);
+  larger.Reap();
+  EXPECT_THAT(places_, ElementsAre(kAnyCpu));
+}
+
+TEST_F(RouterCourierTest, AFrontThreadThatTakesOffALongPassGoesWhereTheLaneThreadWouldSendIt) {
+  Occupy(6, 7);
+  house_.replica(1).Answer(house_.replica(1).TakeOne().value(), kLong);
+  house_.Reap();
+  EXPECT_THAT(places_, ElementsAre(7));
 }
 
 TEST_F(RouterCourierTest, WhereEveryCpuHasAReplicaATrifleIsNotWorthAMove) {

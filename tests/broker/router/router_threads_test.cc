@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <mutex>
 #include <random>
 #include <thread>
 
@@ -143,13 +144,32 @@ void BeClients(Router& router, Attendance attendance, uint32_t seed, Tally* tall
   ++tally->finished;
 }
 
+// Gives at once what is carried; lane thread and front threads say where the giver shall be.
+class Courier final : public AnswerCourier {
+ public:
+  void Carry(ReadyAnswers answers, int cpu) override {
+    Place(cpu);
+    answers.Give();
+  }
+  void Place(int cpu) override {
+    std::lock_guard lock(mutex_);
+    cpu_ = cpu;
+  }
+
+ private:
+  std::mutex mutex_;
+  int cpu_ = kAnyCpu;
+};
+
 void RunHouse(const RouterOptions& options, int kill_every_us) {
   const uint32_t seed = std::random_device{}();
   SCOPED_TRACE("seed " + std::to_string(seed));
   const BrokerBell bell = Must(BrokerBell::Create());
   std::vector<std::unique_ptr<TestCall>> calls[kFrontThreads];
   Tally tally;
+  Courier courier;
   Router router(options, bell);
+  router.SetCourier(&courier);
   router.SetKiller([&](uint32_t, uint64_t, const std::string&) { ++tally.wrong; });
   {
     LaneThread lanes(router, bell, std::chrono::nanoseconds(0));
