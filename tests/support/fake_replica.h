@@ -63,6 +63,8 @@ class FakeReplica {
   void Answer(const std::vector<Submission>& submissions) {
     for (const Submission& one : submissions) Answer(one);
   }
+  // The oldest that waits, of which there must be one.
+  void AnswerOne(std::chrono::nanoseconds busy) { Answer(TakeOne().value(), busy); }
   size_t AnswerAll() {
     const auto all = TakeAll();
     Answer(all);

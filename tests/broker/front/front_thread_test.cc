@@ -34,6 +34,10 @@ class FrontThreadTest : public ::testing::Test {
   void Run(std::chrono::nanoseconds look_awake) {
     thread_ = std::make_unique<FrontThread>(*queue_, attendance_, look_awake);
   }
+  // Whether it computes while there is nothing to do.
+  bool LooksAwake() {
+    return Wait([this] { return Cpu() > std::chrono::milliseconds(20); });
+  }
   // What the thread has computed so far.
   std::chrono::nanoseconds Cpu() {
     clockid_t clock;
@@ -77,7 +81,7 @@ TEST_F(FrontThreadTest, FindsWhatComesWhileItSleeps) {
 
 TEST_F(FrontThreadTest, LooksAwakeAndFindsWhatComes) {
   Run(std::chrono::hours(1));
-  EXPECT_TRUE(Wait([&] { return Cpu() > std::chrono::milliseconds(20); })) << "it sleeps";
+  EXPECT_TRUE(LooksAwake());
   Event event;
   Send(&event);
   EXPECT_TRUE(Wait([&] { return event.seen(); }));
@@ -85,7 +89,7 @@ TEST_F(FrontThreadTest, LooksAwakeAndFindsWhatComes) {
 
 TEST_F(FrontThreadTest, LeavesWhileItLooks) {
   Run(std::chrono::hours(1));
-  EXPECT_TRUE(Wait([&] { return Cpu() > std::chrono::milliseconds(20); })) << "it sleeps";
+  EXPECT_TRUE(LooksAwake());
   Leave();
 }
 

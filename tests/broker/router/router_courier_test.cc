@@ -19,9 +19,9 @@ class RouterCourierTest : public ::testing::Test, public AnswerCourier {
  protected:
   static constexpr int kCpus = 2;
 
-  static RouterOptions Options() {
+  static RouterOptions Options(int cpus = kCpus) {
     RouterOptions options;
-    options.cpus = kCpus;
+    options.cpus = cpus;
     return options;
   }
   RouterCourierTest() { house_.router().SetCourier(this); }
@@ -36,14 +36,15 @@ class RouterCourierTest : public ::testing::Test, public AnswerCourier {
   void OnBell() { house_.router().OnBell(Router::Clock::now()); }
   // `replica` completes a shard, which took so long, while all else goes on.
   void Complete(uint32_t replica, std::chrono::nanoseconds busy) {
-    house_.replica(replica).Answer(house_.replica(replica).TakeOne().value(), busy);
+    house_.replica(replica).AnswerOne(busy);
     OnBell();
   }
-  // One request, and its answer, taken off by a front thread.
-  void TurnOfAClient() {
-    house_.Submit({"x"});
-    house_.replica(0).Answer(house_.replica(0).TakeOne().value(), kTrifle);
-    house_.Reap();
+  // One request, and its answer, taken off by a front thread. Where it was sent by that.
+  std::vector<int> TurnOfAClient(RouterHouse& house) {
+    house.Submit({"x"});
+    house.replica(0).AnswerOne(kTrifle);
+    house.Reap();
+    return std::exchange(places_, {});
   }
   // Each of two replicas has been seen to take long, and holds a shard.
   void Occupy(int first_cpu, int second_cpu) {
@@ -96,13 +97,11 @@ TEST_F(RouterCourierTest, WhenNothingHappensForAWhileTheGiverIsFree) {
 }
 
 TEST_F(RouterCourierTest, OnASingleCpuThereIsNowhereToGo) {
-  RouterOptions options;
-  options.cpus = 1;
-  RouterHouse small(options);
+  RouterHouse small(Options(1));
   small.router().SetCourier(this);
   small.Serve(0, 6);
   small.Submit({"x"});
-  small.replica(0).Answer(small.replica(0).TakeOne().value(), kLong);
+  small.replica(0).AnswerOne(kLong);
   small.router().OnBell(Router::Clock::now());
   EXPECT_THAT(cpus_, ElementsAre(kAnyCpu));
 }
@@ -128,8 +127,7 @@ TEST_F(RouterCourierTest, ForAReplicaThatIsNotBoundNoCpuIsKnown) {
 
 TEST_F(RouterCourierTest, TriflesAreHandedOverFromACpuThatHasAReplica) {
   house_.Serve(0, 6);
-  TurnOfAClient();
-  EXPECT_THAT(places_, ElementsAre(6));
+  EXPECT_THAT(TurnOfAClient(house_), ElementsAre(6));
   house_.Submit({"x"});
   Complete(0, kTrifle);
   EXPECT_THAT(cpus_, ElementsAre(6)) << "and so says the lane thread";
@@ -141,34 +139,23 @@ TEST_F(RouterCourierTest, BesideALoneClientWhoseReplicaMayStayAwakeTheFrontThrea
   RouterHouse quiet(options);
   quiet.router().SetCourier(this);
   quiet.Serve(0, 6);
-  const auto lone_turn = [&] {
-    quiet.Submit({"x"});
-    quiet.replica(0).Answer(quiet.replica(0).TakeOne().value(), kTrifle);
-    quiet.Reap();
-    return std::exchange(places_, {});
-  };
-  EXPECT_THAT(lone_turn(), ElementsAre(6)) << "nothing is known of the clients";
-  for (int i = 0; i < 100; ++i) (void)lone_turn();
-  EXPECT_THAT(lone_turn(), ElementsAre(kAnyCpu));
+  EXPECT_THAT(TurnOfAClient(quiet), ElementsAre(6)) << "nothing is known of the clients";
+  for (int i = 0; i < 100; ++i) (void)TurnOfAClient(quiet);
+  EXPECT_THAT(TurnOfAClient(quiet), ElementsAre(kAnyCpu));
   quiet.Submit({"x"});
-  EXPECT_THAT(lone_turn(), ElementsAre(6)) << "another came";
+  EXPECT_THAT(TurnOfAClient(quiet), ElementsAre(6)) << "another came";
 }
 
 TEST_F(RouterCourierTest, OnThreeCpusTriflesAreHandedOverFromAnywhere) {
-  RouterOptions options;
-  options.cpus = 3;
-  RouterHouse larger(options);
+  RouterHouse larger(Options(3));
   larger.router().SetCourier(this);
   larger.Serve(0, 6);
-  larger.Submit({"x"});
-  larger.replica(0).Answer(larger.replica(0).TakeOne().value(), kTrifle);
-  larger.Reap();
-  EXPECT_THAT(places_, ElementsAre(kAnyCpu));
+  EXPECT_THAT(TurnOfAClient(larger), ElementsAre(kAnyCpu));
 }
 
 TEST_F(RouterCourierTest, AFrontThreadThatTakesOffALongPassGoesWhereTheLaneThreadWouldSendIt) {
   Occupy(6, 7);
-  house_.replica(1).Answer(house_.replica(1).TakeOne().value(), kLong);
+  house_.replica(1).AnswerOne(kLong);
   house_.Reap();
   EXPECT_THAT(places_, ElementsAre(7));
 }

@@ -96,8 +96,7 @@ TEST(RouterPolicies, SharedQueuePrefersTheReplicaThatIsWarmWhereBatchesTakeLong)
   house.Serve(0, here.cpu() + 1);
   house.Serve(1, here.cpu());
   for (int i = 0; i < 2; ++i) house.Submit({"both have shown that they take long"});
-  for (uint32_t i = 0; i < 2; ++i)
-    house.replica(i).Answer(house.replica(i).TakeOne().value(), std::chrono::milliseconds(10));
+  for (uint32_t i = 0; i < 2; ++i) house.replica(i).AnswerOne(std::chrono::milliseconds(10));
   house.Reap();
   for (int i = 0; i < 3; ++i) {
     house.Submit({"one at a time"});
